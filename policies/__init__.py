@@ -1,0 +1,1 @@
+"""What is allowed: values and pure functions. No I/O, no async, no clock."""

@@ -1,0 +1,114 @@
+"""Decisions: the shape of a verdict, and how rules combine into one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol, assert_never
+
+from pydantic import AwareDatetime
+
+from policies.evidence import Evidence
+from policies.source import ToolSource
+from policies.value import Value
+
+
+class Verdict(StrEnum):
+    """What one rule says."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    REFUSE = "refuse"
+
+
+class Ruling(Value):
+    """One rule's verdict, with the reason that a person or a model reads."""
+
+    verdict: Verdict
+    reason: str
+
+
+class Approval(Value):
+    """A person's yes to one digest, the one that was shown."""
+
+    principal: str
+    digest: str
+    at: AwareDatetime
+    comment: str = ""
+
+
+class AdmissionRequest(Value):
+    """What is asked of a policy: may this version be admitted, on this evidence?"""
+
+    digest: str
+    """Of the version."""
+
+    source: ToolSource
+    evidence: Evidence
+    author: str
+    approvals: tuple[Approval, ...] = ()
+
+
+class Rule(Protocol):
+    """One small question about an admission; pure."""
+
+    def judge(self, request: AdmissionRequest) -> Ruling:
+        """Allow, ask for a person, or refuse; never raise for what a request holds."""
+        ...
+
+
+class Decision(Value):
+    """A policy's answer, with reasons in words and the policy it was taken under."""
+
+    allowed: bool
+    needs_review: bool
+    reasons: tuple[str, ...]
+    policy_digest: str
+
+
+class Policy(Protocol):
+    """Decides about admissions."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the rules, recorded with each decision."""
+        ...
+
+    def decide(self, request: AdmissionRequest) -> Decision:
+        """Decide from the request alone: same request, same policy, same decision."""
+        ...
+
+
+class AllOf:
+    """Allows only what every rule allows. An empty set of rules refuses: nobody said yes."""
+
+    def __init__(self, rules: tuple[Rule, ...], *, digest: str) -> None:
+        self._rules = rules
+        self.digest = digest
+
+    def decide(self, request: AdmissionRequest) -> Decision:
+        """Refuse if any rule refuses; else ask for review if any does; else allow."""
+        if not self._rules:
+            return self._decision(Verdict.REFUSE, ("the policy has no rules, so it refuses",))
+        rulings = [rule.judge(request) for rule in self._rules]
+        for verdict in (Verdict.REFUSE, Verdict.REVIEW):
+            reasons = tuple(r.reason for r in rulings if r.verdict is verdict)
+            if reasons:
+                return self._decision(verdict, reasons)
+        return self._decision(Verdict.ALLOW, tuple(r.reason for r in rulings))
+
+    def _decision(self, verdict: Verdict, reasons: tuple[str, ...]) -> Decision:
+        match verdict:
+            case Verdict.ALLOW:
+                allowed, needs_review = True, False
+            case Verdict.REVIEW:
+                allowed, needs_review = False, True
+            case Verdict.REFUSE:
+                allowed, needs_review = False, False
+            case _:
+                assert_never(verdict)
+        return Decision(
+            allowed=allowed,
+            needs_review=needs_review,
+            reasons=reasons,
+            policy_digest=self.digest,
+        )

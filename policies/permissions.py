@@ -1,0 +1,55 @@
+"""What a tool declares that it needs, and the lint level that follows from it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from policies.value import Value
+
+
+class LintLevel(StrEnum):
+    """How much of Python a tool may use; a version states the level it passed."""
+
+    L0 = "L0"
+    """Pure: RestrictedPython widened, standard library without I/O."""
+
+    L1 = "L1"
+    """Data: L0 and locked packages. Reserved: the packages layer is not built yet."""
+
+    L2 = "L2"
+    """Code: a syntax-tree policy without RestrictedPython; the container is the only boundary."""
+
+    L3 = "L3"
+    """Network and secrets through the broker. Reserved: the broker is not built yet."""
+
+
+class Permissions(Value):
+    """What a tool may use beyond pure computation. Everything is off until declared."""
+
+    level: LintLevel = LintLevel.L0
+    imports: tuple[str, ...] = Field(default=(), max_length=50)
+    """Standard-library modules beyond the L0 list; naming any asks for L2."""
+
+    packages: tuple[str, ...] = Field(default=(), max_length=50)
+    hosts: tuple[str, ...] = Field(default=(), max_length=50)
+    secrets: tuple[str, ...] = Field(default=(), max_length=50)
+    files: tuple[str, ...] = Field(default=(), max_length=50)
+
+    @property
+    def lint_level(self) -> LintLevel:
+        """The lowest level that has all of this."""
+        wanted = [self.level]
+        if self.packages:
+            wanted.append(LintLevel.L1)
+        if self.imports or self.files:
+            wanted.append(LintLevel.L2)
+        if self.hosts or self.secrets:
+            wanted.append(LintLevel.L3)
+        return max(wanted)  # the spellings sort in the order of the levels
+
+    @property
+    def any_beyond_l0(self) -> bool:
+        """Whether anything at all was asked for."""
+        return self != Permissions()

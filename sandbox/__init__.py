@@ -1,0 +1,1 @@
+"""Runs untrusted code somewhere it can do no harm."""

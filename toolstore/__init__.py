@@ -1,0 +1,1 @@
+"""Keeps accepted tools with the evidence that they were accepted on."""
