@@ -1,0 +1,1 @@
+"""Models: the `ChatModel` Protocol and its adapters."""

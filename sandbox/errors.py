@@ -1,0 +1,60 @@
+"""What we or the engine can do wrong. What the guest does wrong is an `ExecutionResult`.
+
+SandboxError
+├── SandboxUnavailableError    nothing ran: no engine, no image, no container
+│   └── ImageError             the guest image is missing, damaged or cannot be built
+├── SandboxPostureError        nothing ran: the walls are not as demanded
+└── SandboxLostError           the engine failed in mid-call; the outcome is unknown
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Base class: the sandbox, not the guest, failed."""
+
+    retry_safe: bool = True
+    """True: nothing ran, so the same call may be made again. False: the outcome is unknown."""
+
+
+class SandboxUnavailableError(SandboxError):
+    """No environment could be started, so the guest code did not run."""
+
+    def __init__(self, reason: str, *, engine: str) -> None:
+        super().__init__(
+            f"cannot run a container on the engine at {engine}: {reason}. "
+            "Start the engine, or point DOCKER_HOST at one that this user may use; "
+            "`toolkiln doctor` says what is missing. No tool code was run."
+        )
+        self.reason = reason
+        self.engine = engine
+
+
+class ImageError(SandboxUnavailableError):
+    """The guest image is missing, is not what its digest says, or could not be built."""
+
+
+class SandboxPostureError(SandboxError):
+    """A container came up with other walls than were asked for, so it got no code."""
+
+    def __init__(self, differences: tuple[str, ...]) -> None:
+        super().__init__(
+            "a container did not come up as demanded: "
+            + "; ".join(differences)
+            + ". No tool code was run. `toolkiln doctor` probes what this engine can hold."
+        )
+        self.differences = differences
+
+
+class SandboxLostError(SandboxError):
+    """The engine failed while the guest ran; whether the call had its effect is unknown."""
+
+    retry_safe = False
+
+    def __init__(self, reason: str, *, engine: str) -> None:
+        super().__init__(
+            f"lost the container in mid-call on the engine at {engine}: {reason}. "
+            "Whether the call completed is unknown."
+        )
+        self.reason = reason
+        self.engine = engine

@@ -1,0 +1,68 @@
+"""What can go wrong in the store.
+
+ToolStoreError
+├── ToolNotFoundError      no such tool or version
+├── ToolNotCallableError   there, but its state or channel forbids calling it
+├── TransitionError        a change of state that its life-cycle does not have
+├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
+└── StoreBusyError         another process held the write lock too long; a retry mends it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+class ToolStoreError(Exception):
+    """Base class: the store could not answer or could not be trusted."""
+
+
+class ToolNotFoundError(ToolStoreError):
+    """The store holds no such tool or version."""
+
+    def __init__(self, ref: str, *, known: Collection[str] = ()) -> None:
+        near = get_close_matches(ref, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else " `toolkiln tools list` shows what is."
+        super().__init__(f"no tool {ref!r} in the store.{hint}")
+        self.ref = ref
+
+
+class ToolNotCallableError(ToolStoreError):
+    """The version exists, and its state forbids calling it."""
+
+    def __init__(self, ref: str, state: str, reason: str) -> None:
+        super().__init__(f"{ref} is {state} and cannot be called: {reason}")
+        self.ref = ref
+        self.state = state
+        self.reason = reason
+
+
+class TransitionError(ToolStoreError):
+    """The life-cycle has no such step, or it is not bound to what was shown."""
+
+    def __init__(self, ref: str, problem: str) -> None:
+        super().__init__(f"{ref} was left as it is: {problem}")
+        self.ref = ref
+        self.problem = problem
+
+
+class StoreDamagedError(ToolStoreError):
+    """What the store holds is not what was put in; nothing of it may run."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the store is damaged: {what}. Nothing damaged was loaded; "
+            "`toolkiln tools verify` lists what can still be trusted."
+        )
+        self.what = what
+
+
+class StoreBusyError(ToolStoreError):
+    """The write lock could not be had in time; nothing was written, and a retry mends it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"another process held the store's write lock for {seconds:g} s; "
+            "nothing was written, retry"
+        )
