@@ -9,7 +9,7 @@ from pydantic import Field
 
 from policies.evidence import Trial
 from policies.findings import Finding, Stage
-from policies.value import Value
+from policies.value import JsonObject, Value
 from runtime.messages import ToolCall, ToolResult, Usage
 
 
@@ -79,6 +79,10 @@ class RequestFinished(Value):
     text: str
     tool_calls: tuple[ToolCall, ...]
     usage: Usage
+    native: tuple[JsonObject, ...] = ()
+    """`AssistantMessage.native`, kept so that a resumed session can echo it."""
+
+    api: str = ""
 
 
 class CallStarted(Value):
@@ -102,6 +106,8 @@ class CallFinished(Value):
     kind: Literal["call_finished"] = "call_finished"
     result: ToolResult
     seconds: float
+    made_tools: tuple[str, ...] = ()
+    found_tools: tuple[str, ...] = ()
 
 
 class SessionStopped(Value):

@@ -10,6 +10,12 @@ from policies.value import JsonObject
 from runtime.events import AdmissionListener
 from runtime.messages import ToolSpec
 
+DEFINE_TOOL = "define_tool"
+"""The built-in that makes a tool; counted by the budget."""
+
+FIND_TOOLS = "find_tools"
+"""The built-in that looks for tools which are not in the request."""
+
 
 def ignore_progress(_event: object) -> None:
     """Listen to nothing."""
