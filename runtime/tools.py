@@ -64,11 +64,11 @@ class Catalog(Protocol):
         """Notice what changed in the store since the last time; cheap when nothing did."""
         ...
 
-    def get(self, name: str) -> Tool | None:
-        """The tool that `name` means at the last refresh, or None."""
+    async def get(self, name: str) -> Tool | None:
+        """The tool that `name` means at the last refresh, verified as it is loaded, or None."""
         ...
 
-    def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
+    async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
         """The best matches for `query`, best first; fewer when fewer match at all."""
         ...
 
