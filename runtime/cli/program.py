@@ -1,0 +1,117 @@
+"""The program: which commands there are, and the one place where failures become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from runtime.cli.failures import guarded
+from runtime.cli.invocation import Invocation
+from runtime.errors import ExitCode
+from runtime.settings import Colour
+
+COMMANDS: Final = (
+    "demo",
+    "chat",
+    "run",
+    "define",
+    "call",
+    "tools",
+    "review",
+    "policy",
+    "sandbox",
+    "doctor",
+    "sessions",
+)
+"""Each is a module of `runtime.cli.commands`, imported only when the command is asked for."""
+
+_GLOBAL_VALUES: Final = ("--home", "--docker-host")
+_GLOBAL_SWITCHES: Final = ("--debug", "--no-color")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and answer its exit code."""
+    front, rest = hoist(arguments)
+    program = assemble(next((word for word in rest if not word.startswith("-")), None))
+    return guarded(lambda: program([*front, *rest], prog_name="toolkiln"), "--debug" in front)
+
+
+def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the program's own options from the rest, so that they may stand anywhere before `--`."""
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return front, [*rest, word, *words]
+        if word in _GLOBAL_VALUES:
+            front += [word, *[value for value in [next(words, None)] if value is not None]]
+        elif word in _GLOBAL_SWITCHES or word.startswith(tuple(f"{o}=" for o in _GLOBAL_VALUES)):
+            front.append(word)
+        else:
+            rest.append(word)
+    return front, rest
+
+
+def assemble(wanted: str | None) -> typer.Typer:
+    """The program with the `wanted` command alone, or with all where none such is known."""
+    program = typer.Typer(
+        name="toolkiln",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        callback=_root,
+        epilog="The options above may also stand behind the command. "
+        "Exit codes: 0 done, 1 answered no, 2 wrong usage, 3 something outside is missing "
+        "(engine, model, key), 4 a fault of toolkiln.",
+    )
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"runtime.cli.commands.{name}")
+        if hasattr(module, "app"):
+            program.add_typer(module.app, name=name)
+        else:
+            program.command(name)(module.command)
+    return program
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callbacks take the value alone
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - takes time to import
+
+        typer.echo(f"toolkiln {version('toolkiln')}")
+        raise typer.Exit(ExitCode.OK)
+
+
+def _root(  # noqa: PLR0913 - one parameter an option
+    ctx: typer.Context,
+    *,
+    home: Annotated[
+        str | None,
+        typer.Option(help="Folder of all state. Default: $TOOLKILN_HOME, else ~/.toolkiln."),
+    ] = None,
+    docker_host: Annotated[
+        str | None, typer.Option(help="Address of the container engine. Default: $DOCKER_HOST.")
+    ] = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Print without colour.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """An agent that lacks a tool writes it; toolkiln proves it in a sandbox and keeps it."""
+    del version
+    ctx.obj = Invocation(
+        flags={
+            "home": home,
+            "docker_host": docker_host,
+            "colour": Colour.NEVER.value if no_color else None,
+        },
+        debug=debug,
+    )
