@@ -130,9 +130,20 @@ class Settings(Value):
 
     colour: Colour = Colour.AUTO
 
-    def path(self, *parts: str) -> Path:
-        """A place under the home."""
-        return self.home.joinpath(*parts)
+    @property
+    def store_folder(self) -> Path:
+        """Where the tool store is."""
+        return self.home / "store"
+
+    @property
+    def sessions_folder(self) -> Path:
+        """Where the transcripts are."""
+        return self.home / "sessions"
+
+    @property
+    def history_file(self) -> Path:
+        """What was typed into `toolkiln chat`."""
+        return self.home / "chat_history"
 
 
 def read_settings(

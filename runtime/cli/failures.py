@@ -5,7 +5,7 @@
 | `RuntimeFailure` and all below it | its own `exit_code` |
 | a policy file or a setting that is not understood | 2 |
 | the sandbox or its engine | 3 |
-| the store is locked by another process; the file system refuses | 3 |
+| the store is locked by another process or unusable; the file system refuses | 3 |
 | no such tool, a wrong state, a damaged store | 1 |
 | interrupted | 130 |
 | anything else: our own fault | 4 |
@@ -24,12 +24,13 @@ from policies.display import escape_text
 from policies.errors import PoliciesError
 from runtime.errors import ExitCode, RuntimeFailure
 from sandbox.errors import SandboxError
-from toolstore.errors import StoreBusyError, ToolStoreError
+from toolstore.errors import StoreBusyError, StoreUnusableError, ToolStoreError
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (PoliciesError, ExitCode.USAGE),
     (SandboxError, ExitCode.MISSING),
     (StoreBusyError, ExitCode.MISSING),
+    (StoreUnusableError, ExitCode.MISSING),
     (ToolStoreError, ExitCode.NO),
     (OSError, ExitCode.MISSING),
 )

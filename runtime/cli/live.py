@@ -69,8 +69,12 @@ class EventRenderer:
     `show_text` is false where the answer is printed by somebody else, as for `--json`.
     """
 
-    def __init__(self, console: Console, *, show_text: bool = True) -> None:
+    def __init__(
+        self, console: Console, *, show_text: bool = True, spinner: bool | None = None
+    ) -> None:
+        """Show on `console`; with a spinner where that is a terminal, unless said otherwise."""
         self._console = console
+        self._spins = console.is_terminal if spinner is None else spinner
         self._show_text = show_text
         self._activities: dict[str, _Activity] = {}
         self._mid_line = False
@@ -129,10 +133,12 @@ class EventRenderer:
                 self._begin(key, f"{event.tool}: {event.stage}", steps=event.steps)
             case TrialFinished():
                 self._step(key)
-                self._print(trial_line(event.trial))
+                if event.trial.kind is not TrialKind.PROPERTY or not event.trial.passed:
+                    self._print(trial_line(event.trial))
             case StageFinished():
+                steps = self._activities[key].done if key in self._activities else 0
                 self._end(key)
-                self._print(stage_line(event))
+                self._print(stage_line(event, steps))
             case _:
                 assert_never(event)
 
@@ -145,7 +151,7 @@ class EventRenderer:
         """Say what is being set up; a passing line on a terminal."""
         self._activities.pop("progress", None)
         self._begin("progress", text)
-        if not self._console.is_terminal:
+        if not self._spins:
             self._print(safe(text, "dim"))
 
     def progress_done(self) -> None:
@@ -190,7 +196,7 @@ class EventRenderer:
 
     def _refresh(self) -> None:
         """Have the spinner exactly while something is going on and no line is half written."""
-        wanted = bool(self._activities) and self._console.is_terminal
+        wanted = bool(self._activities) and self._spins
         if wanted and self._live is None:
             self._end_line()
             self._live = Live(
@@ -261,9 +267,11 @@ def result_panel(result: ToolResult, seconds: float) -> RenderableType:
     return Panel(Text(content), title=title, title_align="left", border_style=colour)
 
 
-def stage_line(event: StageFinished) -> RenderableType:
-    """A stage ticked off, with what it found."""
+def stage_line(event: StageFinished, steps: int = 0) -> RenderableType:
+    """A stage ticked off, with what it found and how many `steps` it took."""
     line = Text.assemble("  ", verdict_mark(passed=event.passed), f" {event.stage}")
+    if steps:
+        line.append(f", {steps} runs")
     line.append(f"  {event.seconds:.2f} s", style="dim")
     for finding in event.findings:
         for part in finding_lines(finding):
@@ -275,9 +283,7 @@ def trial_line(trial: Trial) -> RenderableType:
     """One trial with its verdict."""
     line = Text.assemble("    ", verdict_mark(passed=trial.passed), f" {trial.kind} ")
     line.append(brief(trial.arguments, 60)).append(" → ").append_text(outcome_text(trial))
-    if trial.kind is not TrialKind.PROPERTY or not trial.passed:
-        line.append(f"  {trial.wall_seconds * 1000:.0f} ms", style="dim")
-    return line
+    return line.append(f"  {trial.wall_seconds * 1000:.0f} ms", style="dim")
 
 
 def _object(text: str) -> JsonObject | None:

@@ -1,0 +1,51 @@
+"""From `Settings.policy` to the policy: a shipped profile by its name, or a file by its path."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from policies.config import SHIPPED_PROFILES, PolicyProfile, load_profile
+from policies.errors import PolicyConfigError
+from runtime.settings import names_a_file
+
+MAX_POLICY_BYTES: Final = 256 * 1024
+
+
+def read_profile(policy: str | Path) -> PolicyProfile:
+    """Read the policy that `policy` names; anything with a `/` or ending in `.toml` is a path.
+
+    Raises:
+        PolicyConfigError: There is none of that name or path, or it is not exactly understood.
+    """
+    name = str(policy)
+    text = _file_text(name) if names_a_file(name) else _shipped_text(name)
+    try:
+        return load_profile(text, origin=name)
+    except RecursionError:
+        raise PolicyConfigError(name, "nested too deeply") from None
+
+
+def _shipped_text(name: str) -> str:
+    if name not in SHIPPED_PROFILES:
+        near = get_close_matches(name, SHIPPED_PROFILES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SHIPPED_PROFILES)}"
+        raise PolicyConfigError(
+            repr(name), f"no profile of that name; {hint}; a file needs a path, such as ./{name}"
+        )
+    return files("policies").joinpath("profiles", f"{name}.toml").read_text("utf-8")
+
+
+def _file_text(name: str) -> str:
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            data = file.read(MAX_POLICY_BYTES + 1)
+        if len(data) > MAX_POLICY_BYTES:
+            raise PolicyConfigError(name, f"larger than {MAX_POLICY_BYTES} bytes")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise PolicyConfigError(name, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise PolicyConfigError(name, f"no UTF-8 at byte {error.start}") from None
