@@ -1,0 +1,240 @@
+"""The `define_tool` pipeline: it carries values between policies, sandbox and store.
+
+limits, lint, schema   in a disposable process    -> Analysis
+trials                 in fresh containers        -> Evidence
+decision               by the policy              -> Decision
+version                in one transaction         -> ToolVersion
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as distribution_version
+
+from policies.analysis import Analysis
+from policies.config import PolicyProfile
+from policies.decision import AdmissionRequest, Decision
+from policies.evidence import Evidence, Trial
+from policies.findings import Finding, Severity, Stage, has_errors
+from policies.limits import ResourceLimits
+from policies.schema import ToolSchema
+from policies.source import ToolSource
+from runtime.analyzer import Analyzer
+from runtime.events import AdmissionListener, StageFinished, StageStarted
+from runtime.outcome import DefinitionOutcome
+from runtime.tools import ignore_progress
+from runtime.trial_findings import findings_of
+from runtime.trials import plan_trials, run_trials
+from sandbox.base import Sandbox
+from toolstore.errors import ToolNotFoundError, TransitionError
+from toolstore.models import (
+    Lifecycle,
+    Provenance,
+    Submission,
+    ToolRef,
+    ToolVersion,
+    version_digest,
+)
+from toolstore.store import ToolStore
+
+_STATIC_STAGES = (Stage.LIMITS, Stage.LINT, Stage.SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the trials came to."""
+
+    trials: tuple[Trial, ...]
+    findings: tuple[Finding, ...]
+
+
+class Admission:
+    """Admits tools into one store, under one policy, proven in one sandbox."""
+
+    def __init__(
+        self,
+        *,
+        analyzer: Analyzer,
+        sandbox: Callable[[], Awaitable[Sandbox]],
+        store: ToolStore,
+        profile: PolicyProfile,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._analyzer = analyzer
+        self._sandbox = sandbox
+        self._store = store
+        self._profile = profile
+        self._clock = clock
+
+    async def define(
+        self,
+        source: ToolSource,
+        provenance: Provenance,
+        on_event: AdmissionListener = ignore_progress,
+    ) -> DefinitionOutcome:
+        """Take `source` through all stages; everything that is wrong with it is in the outcome.
+
+        Raises:
+            SandboxError: The sandbox failed; nothing was decided and nothing stored.
+            ToolStoreError: The store failed; nothing was stored.
+        """
+        analysis = await self._analyse(source, on_event)
+        findings = analysis.report.findings
+        if has_errors(findings) or analysis.source_schema is None:
+            return DefinitionOutcome.refused(source.name, findings)
+
+        sandbox = await self._sandbox()
+        digest = version_digest(source, analysis.source_schema, sandbox.image_digest)
+        known = await self._known(source.name, digest)
+        if known is not None:
+            return known
+
+        proof = await self._prove(source, analysis.source_schema, sandbox, on_event)
+        evidence = Evidence(
+            subject=digest,
+            source_digest=source.digest,
+            image_digest=sandbox.image_digest,
+            report=analysis.report,
+            trials=proof.trials,
+            findings=proof.findings,
+            produced_by=f"toolkiln {distribution_version('toolkiln')}",
+            produced_at=self._clock(),
+        )
+        decision = self._decide(source, digest, evidence, provenance, on_event)
+        if not (decision.allowed or decision.needs_review):
+            return DefinitionOutcome.refused(
+                source.name, evidence.all_findings, decision.reasons, digest, evidence
+            )
+        submission = Submission(
+            source=source,
+            source_schema=analysis.source_schema,
+            image_digest=sandbox.image_digest,
+            level=analysis.report.level,
+            evidence=evidence,
+            decision=decision,
+            provenance=provenance,
+        )
+        return await self._store_version(submission, provenance.author)
+
+    async def retest(
+        self, version: ToolVersion, on_event: AdmissionListener = ignore_progress
+    ) -> Proof:
+        """Run the trials of a stored version again; nothing is stored or changed."""
+        sandbox = await self._sandbox()
+        return await self._prove(version.source, version.source_schema, sandbox, on_event)
+
+    async def _analyse(self, source: ToolSource, on_event: AdmissionListener) -> Analysis:
+        start = time.monotonic()
+        for stage in _STATIC_STAGES:
+            on_event(StageStarted(tool=source.name, stage=stage))
+        analysis = await self._analyzer.analyse(source, self._profile.source)
+        for stage in _STATIC_STAGES:
+            found = tuple(f for f in analysis.report.findings if f.stage is stage)
+            on_event(
+                StageFinished(
+                    tool=source.name,
+                    stage=stage,
+                    seconds=time.monotonic() - start,
+                    findings=found,
+                    passed=not has_errors(found),
+                )
+            )
+        return analysis
+
+    async def _known(self, name: str, digest: str) -> DefinitionOutcome | None:
+        """The answer where this very version is in the store and no proof can change it."""
+        version = None
+        with suppress(ToolNotFoundError):
+            version = await self._store.find(ToolRef(name=name, digest=digest))
+        if version is None:
+            return None
+        if version.state is Lifecycle.REVOKED:
+            return DefinitionOutcome.refused(
+                name,
+                (),
+                (f"{version.ref} is exactly this text and was revoked: {version.state_reason}",),
+                digest,
+                version.evidence,
+            )
+        if version.state is Lifecycle.APPROVED or (
+            version.state is Lifecycle.QUARANTINED
+            and version.decision.policy_digest == self._profile.digest
+        ):
+            return DefinitionOutcome.stored(version)
+        return None
+
+    async def _prove(
+        self,
+        source: ToolSource,
+        source_schema: ToolSchema,
+        sandbox: Sandbox,
+        on_event: AdmissionListener,
+    ) -> Proof:
+        start = time.monotonic()
+        plan = plan_trials(source, source_schema, self._profile.evidence, self.limits)
+        on_event(StageStarted(tool=source.name, stage=Stage.TRIALS, steps=plan.steps))
+        trials = await run_trials(plan, sandbox, on_event)
+        findings = findings_of(plan, trials)
+        on_event(
+            StageFinished(
+                tool=source.name,
+                stage=Stage.TRIALS,
+                seconds=time.monotonic() - start,
+                findings=findings,
+                passed=not has_errors(findings),
+            )
+        )
+        return Proof(trials, findings)
+
+    @property
+    def limits(self) -> ResourceLimits:
+        """Ceilings of every run under this policy."""
+        return self._profile.run
+
+    def _decide(
+        self,
+        source: ToolSource,
+        digest: str,
+        evidence: Evidence,
+        provenance: Provenance,
+        on_event: AdmissionListener,
+    ) -> Decision:
+        on_event(StageStarted(tool=source.name, stage="decision"))
+        decision = self._profile.policy.decide(
+            AdmissionRequest(
+                digest=digest, source=source, evidence=evidence, author=provenance.author
+            )
+        )
+        on_event(
+            StageFinished(
+                tool=source.name,
+                stage="decision",
+                seconds=0.0,
+                passed=decision.allowed or decision.needs_review,
+            )
+        )
+        return decision
+
+    async def _store_version(self, submission: Submission, actor: str) -> DefinitionOutcome:
+        try:
+            version = await self._store.admit(submission, actor=actor)
+        except TransitionError as error:
+            finding = Finding(
+                rule="ST101",
+                severity=Severity.ERROR,
+                stage=Stage.STORE,
+                message=str(error),
+                suggestion="choose another name, or call the tool that has it",
+            )
+            return DefinitionOutcome.refused(
+                submission.source.name,
+                (*submission.evidence.all_findings, finding),
+                (str(error),),
+                submission.digest,
+                submission.evidence,
+            )
+        return DefinitionOutcome.stored(version)

@@ -1,0 +1,120 @@
+"""Proving a candidate: its examples and generated arguments, run in fresh containers.
+
+The host sends inputs and gets raw outcomes; every verdict is computed here. Expected values
+never enter a container.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.config import EvidenceSettings
+from policies.evidence import Trial, TrialKind
+from policies.limits import ResourceLimits
+from policies.schema import ToolSchema
+from policies.source import Example, ToolSource
+from policies.value import JsonObject
+from runtime.concurrency import run_all
+from runtime.events import AdmissionListener, TrialFinished
+from runtime.generate import generate_arguments
+from runtime.verdicts import agreeing, judge_example, judge_generated
+from sandbox.base import Program, Sandbox
+
+PROPERTY_WALL_SECONDS = 1.0
+"""Generated arguments are small; what takes longer on them is worth a finding."""
+
+MAX_BATCHES = 4
+"""A generated input that ends its container costs a new one; after this many, enough is known."""
+
+PROPERTY_SEED = 20_240_229
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """What will be run, known before anything is."""
+
+    source: ToolSource
+    source_schema: ToolSchema
+    generated: tuple[JsonObject, ...]
+    runs_per_example: int
+    limits: ResourceLimits
+
+    @property
+    def steps(self) -> int:
+        """How many trials there are at the most."""
+        return len(self.source.examples) * self.runs_per_example + len(self.generated)
+
+
+def plan_trials(
+    source: ToolSource,
+    source_schema: ToolSchema,
+    evidence: EvidenceSettings,
+    limits: ResourceLimits,
+) -> TrialPlan:
+    """Decide on every input beforehand, the same ones each time for the same tool."""
+    generated: tuple[JsonObject, ...] = ()
+    if source_schema.parameters.get("properties") and evidence.property_runs:
+        generated = generate_arguments(
+            source_schema, source.examples, count=evidence.property_runs, seed=PROPERTY_SEED
+        )
+    return TrialPlan(source, source_schema, generated, evidence.runs_per_example, limits)
+
+
+async def run_trials(
+    plan: TrialPlan, sandbox: Sandbox, on_event: AdmissionListener
+) -> tuple[Trial, ...]:
+    """Run the whole plan, as much at once as the sandbox has places for.
+
+    Raises:
+        SandboxError: The sandbox failed; nothing can be said about the candidate.
+    """
+    tool = plan.source.name
+
+    def told(trial: Trial) -> Trial:
+        on_event(TrialFinished(tool=tool, trial=trial))
+        return trial
+
+    program = Program(
+        code=plan.source.code,
+        function=plan.source_schema.function,
+        level=plan.source.permissions.lint_level,
+        limits=plan.limits,
+    )
+
+    async def one_example(example: Example, run: int) -> Trial:
+        result = await sandbox.run(program, example.arguments)
+        kind = TrialKind.EXAMPLE if run == 0 else TrialKind.REPEAT
+        return told(judge_example(kind, example, result, plan.source_schema))
+
+    async def examples() -> list[Trial]:
+        return await run_all(
+            one_example(example, run)
+            for example in plan.source.examples
+            for run in range(plan.runs_per_example)
+        )
+
+    async def generated() -> list[Trial]:
+        return [told(trial) for trial in await _run_generated(plan, program, sandbox)]
+
+    proven, probed = await run_all((examples(), generated()))
+    return (*agreeing(proven, plan.runs_per_example), *probed)
+
+
+async def _run_generated(plan: TrialPlan, program: Program, sandbox: Sandbox) -> list[Trial]:
+    """Many inputs to a container; a new one where an input ended it, a bounded number of times."""
+    wall_seconds = min(PROPERTY_WALL_SECONDS, plan.limits.wall_seconds)
+    quick = program.model_copy(
+        update={"limits": plan.limits.model_copy(update={"wall_seconds": wall_seconds})}
+    )
+    left = list(plan.generated)
+    trials: list[Trial] = []
+    for _ in range(MAX_BATCHES):
+        if not left:
+            break
+        results = await sandbox.run_batch(quick, left)
+        trials += [
+            judge_generated(arguments, result, plan.source_schema)
+            for arguments, result in zip(left, results, strict=False)
+        ]
+        left = left[len(results) :]
+    return trials

@@ -1,0 +1,163 @@
+"""Verdicts on trials, computed on the host from raw outcomes; expected values stay here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from policies.display import escape_text
+from policies.evidence import Outcome, Trial, TrialKind
+from policies.schema import ToolSchema, validate
+from policies.source import Example
+from policies.value import JsonObject, canonical_json
+from runtime.compare import matches
+from sandbox.base import ExecutionResult
+
+_TEXT_CHARACTERS = 400
+
+
+def judge_example(
+    kind: TrialKind, example: Example, result: ExecutionResult, source_schema: ToolSchema
+) -> Trial:
+    """The verdict on one run of an example."""
+    verdict = _example_verdict(example, result, source_schema)
+    return _trial(kind, example, result, verdict)
+
+
+def _example_verdict(
+    example: Example, result: ExecutionResult, source_schema: ToolSchema
+) -> tuple[bool, str]:
+    match result.outcome:
+        case Outcome.RETURNED if example.raises is not None:
+            return False, f"returned {_short(result.value)}, expected it to raise {example.raises}"
+        case Outcome.RETURNED:
+            problems = validate(result.value, source_schema.returns)
+            if problems:
+                return False, f"the result is not of the declared type: {_cut(problems[0])}"
+            if not matches(example.returns, result.value):
+                return False, (
+                    f"returned {_short(result.value)}, expected {_short(example.returns)}"
+                )
+            return True, f"returned {_short(result.value)} as expected"
+        case Outcome.RAISED if result.error_type == example.raises:
+            return True, f"raised {example.raises} as expected"
+        case Outcome.RAISED if example.raises is not None:
+            return False, f"raised {error_text(result)}, expected {example.raises}"
+        case Outcome.RAISED:
+            return False, f"raised {error_text(result)}, expected {_short(example.returns)}"
+        case _:
+            return False, stopped_text(result)
+
+
+def judge_generated(
+    arguments: JsonObject, result: ExecutionResult, source_schema: ToolSchema
+) -> Trial:
+    """The verdict on one run with generated arguments: only the contract is known, no value."""
+    match result.outcome:
+        case Outcome.RETURNED:
+            problems = validate(result.value, source_schema.returns)
+            passed = not problems
+            detail = (
+                f"the result is not of the declared type: {_cut(problems[0])}"
+                if problems
+                else f"returned {_short(result.value)}"
+            )
+        case Outcome.RAISED:
+            passed = result.error_type in source_schema.raises
+            declared = "declared" if passed else "which its docstring does not declare"
+            detail = f"raised {error_text(result)}, {declared}"
+        case (
+            Outcome.TIMED_OUT
+            | Outcome.OUT_OF_MEMORY
+            | Outcome.LIMIT_EXCEEDED
+            | Outcome.CRASHED
+            | Outcome.PROTOCOL_BROKEN
+        ):
+            passed, detail = False, stopped_text(result)
+        case _:
+            assert_never(result.outcome)
+    return _trial(TrialKind.PROPERTY, arguments, result, (passed, detail))
+
+
+def agreeing(trials: Sequence[Trial], runs: int) -> list[Trial]:
+    """Fail the repeats whose answer is not exactly that of the first run of their example."""
+    agreed = []
+    for number, trial in enumerate(trials):
+        first = trials[number - number % runs]
+        if trial.passed and _answer(trial) != _answer(first):
+            trial = trial.model_copy(  # noqa: PLW2901 - the verdict of the same trial
+                update={
+                    "passed": False,
+                    "detail": f"not deterministic: {_short(first.value)} in one container, "
+                    f"{_short(trial.value)} in the next",
+                }
+            )
+        agreed.append(trial)
+    return agreed
+
+
+def _answer(trial: Trial) -> bytes:
+    # The text of an exception may name an address; its class is what was promised.
+    raised = trial.outcome is Outcome.RAISED
+    return canonical_json([trial.outcome.value, None if raised else trial.value])
+
+
+def _trial(
+    kind: TrialKind,
+    given: Example | JsonObject,
+    result: ExecutionResult,
+    verdict: tuple[bool, str],
+) -> Trial:
+    example = given if isinstance(given, Example) else None
+    passed, detail = verdict
+    return Trial(
+        kind=kind,
+        arguments=given.arguments if isinstance(given, Example) else given,
+        expected=example.expectation if example else None,
+        outcome=result.outcome,
+        value=result.value,
+        error=None if result.outcome is Outcome.RETURNED else error_text(result),
+        output=_cut(result.output),
+        passed=passed,
+        detail=detail,
+        wall_seconds=round(result.timings.execute, 6),
+        memory_bytes=result.usage.memory_peak_bytes,
+    )
+
+
+def error_text(result: ExecutionResult) -> str:
+    """`ValueError: …` as the guest says it, or what stopped the run; printable and cut."""
+    if result.outcome is not Outcome.RAISED:
+        return stopped_text(result)
+    message = f": {result.error_message}" if result.error_message else ""
+    return _cut(f"{result.error_type}{message}")
+
+
+_STOPPED = {
+    Outcome.TIMED_OUT: "ran longer than its time limit and was killed",
+    Outcome.OUT_OF_MEMORY: "used more memory than its limit and was killed",
+    Outcome.LIMIT_EXCEEDED: "exceeded a limit and was stopped",
+    Outcome.CRASHED: "ended without an answer",
+    Outcome.PROTOCOL_BROKEN: "did not answer with one well-formed JSON value",
+}
+
+
+def stopped_text(result: ExecutionResult) -> str:
+    """Why there is no answer, in one sentence about the tool."""
+    said = f" ({_cut(result.error_message)})" if result.error_message else ""
+    return _STOPPED.get(result.outcome, result.outcome.value) + said
+
+
+def short_arguments(arguments: JsonObject) -> str:
+    """Arguments as one printable line."""
+    return _short(arguments)
+
+
+def _short(value: object) -> str:
+    return _cut(canonical_json(value).decode())  # type: ignore[arg-type] # JSON by construction
+
+
+def _cut(text: str) -> str:
+    # Cut before escaping: the guest decides how long the text is.
+    shown = escape_text(text[:_TEXT_CHARACTERS], keep_newlines=False)
+    return shown if len(text) <= _TEXT_CHARACTERS else shown + " [...]"
