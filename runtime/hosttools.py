@@ -117,8 +117,9 @@ class HostTool:
             bound = self._bind(arguments, context)
         except pydantic.ValidationError as error:
             return ToolAnswer(self._explain(error), is_error=True)
+        limit = asyncio.timeout(self._timeout_seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds) as limit:
+            async with limit:
                 value = await self._run(bound)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the answer
             if isinstance(error, TimeoutError) and limit.expired():
