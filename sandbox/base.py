@@ -90,10 +90,19 @@ class Posture(Value):
     memory_limit_bytes: int | None
     """As the control group says; None where it cannot be seen from inside."""
 
+    memory_and_swap_limit_bytes: int | None = None
+    """None where the kernel does not count swap."""
+
     pids_limit: int | None
+    cpus: float | None = None
+    oom_score_adjustment: int = 0
     rlimits: dict[str, int]
+    """Soft limits by name; -1 is unlimited."""
+
     environment: tuple[str, ...]
     """Names only."""
+
+    hostname: str = ""
 
     kernel: str
     python: str
