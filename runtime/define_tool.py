@@ -1,0 +1,135 @@
+"""The built-in `define_tool`: the model's way to a tool that does not exist yet."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from policies.source import ToolSource
+from policies.value import JsonObject
+from runtime.events import AdmissionListener
+from runtime.messages import ToolSpec
+from runtime.outcome import DefinitionOutcome
+from runtime.tools import DEFINE_TOOL, CallContext, ToolAnswer
+
+_DESCRIPTION = """\
+Make a new tool when no listed tool fits and find_tools found none. You write one Python function; \
+it is checked, tried in a sandbox on your examples and on generated arguments, and once admitted \
+you can call it from your next answer on, in this and every later session. If it is refused, mend \
+everything that the findings name and call define_tool again with the complete tool. \
+Do not use it for a calculation that you can do at once."""
+
+_CODE = """\
+Python source with one top-level function named like the tool: annotate every parameter and the \
+result, describe the tool, each parameter and declared exceptions in the docstring (Google style: \
+Args, Returns, Raises). The result must be JSON (numbers, strings, lists, dicts with string keys, \
+true, false, null). Pure computation only: standard library modules without I/O such as math, re, \
+json, datetime, itertools, collections, statistics, decimal; no files, network, processes, eval, \
+exec, open or input."""
+
+PARAMETERS: JsonObject = {
+    "type": "object",
+    "properties": {
+        "name": {
+            "type": "string",
+            "description": "Lower-case words joined by underscores, such as roman_to_int.",
+        },
+        "description": {
+            "type": "string",
+            "description": "What the tool does and when to use it, in one or two plain sentences.",
+        },
+        "code": {"type": "string", "description": _CODE},
+        "examples": {
+            "type": "array",
+            "minItems": 1,
+            "description": "Calls with the outcome you expect; they are run, and must hold. "
+            "Cover ordinary input, edge cases and errors.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "arguments": {
+                        "type": "object",
+                        "description": "Keyword arguments of the call.",
+                    },
+                    "returns": {"description": "The JSON value that it must return."},
+                    "raises": {
+                        "type": ["string", "null"],
+                        "description": 'Instead of returns: the exception, such as "ValueError".',
+                    },
+                },
+                "required": ["arguments"],
+                "additionalProperties": False,
+            },
+        },
+        "permissions": {
+            "type": ["object", "null"],
+            "description": "Leave out for pure computation. Anything asked for here may need a "
+            "person's approval.",
+            "properties": {
+                "level": {"type": "string", "enum": ["L0", "L2"]},
+                "imports": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "Standard-library modules beyond the pure ones.",
+                },
+                "packages": {"type": "array", "items": {"type": "string"}},
+                "hosts": {"type": "array", "items": {"type": "string"}},
+                "secrets": {"type": "array", "items": {"type": "string"}},
+                "files": {"type": "array", "items": {"type": "string"}},
+            },
+            "additionalProperties": False,
+        },
+    },
+    "required": ["name", "description", "code", "examples"],
+    "additionalProperties": False,
+}
+
+
+class Define(Protocol):
+    """Takes a proposed tool through the admission."""
+
+    async def __call__(
+        self, source: ToolSource, context: CallContext, on_event: AdmissionListener
+    ) -> DefinitionOutcome:
+        """Admit, quarantine or refuse; see `runtime.admission`."""
+        ...
+
+
+class DefineTool:
+    """`define_tool` as the model sees it."""
+
+    spec = ToolSpec(name=DEFINE_TOOL, description=_DESCRIPTION, parameters=PARAMETERS)
+
+    def __init__(self, define: Define) -> None:
+        self._define = define
+
+    async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
+        """Define the tool; the answer says what came of it and how to mend a refusal."""
+        try:
+            source = ToolSource.model_validate(
+                {key: value for key, value in arguments.items() if value is not None}
+            )
+        except ValidationError as error:
+            return ToolAnswer(_explain(error), is_error=True)
+        outcome = await self._define(source, context, context.on_progress)
+        return ToolAnswer(
+            outcome.to_text(),
+            is_error=not (outcome.admitted or outcome.needs_review),
+            made_tools=(outcome.name,) if outcome.admitted else (),
+        )
+
+
+def _explain(error: ValidationError) -> str:
+    problems = [
+        f"- {'.'.join(str(part) for part in problem['loc']) or 'tool'}: "
+        f"{problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False, include_input=False)
+    ]
+    return "\n".join(
+        [
+            "define_tool was not run: its arguments are not as expected. Mend these and call it "
+            "again with the complete tool:",
+            *problems,
+        ]
+    )

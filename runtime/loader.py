@@ -1,0 +1,197 @@
+"""The hot-load: versions of the store become callable tools, and stop being so, in mid-session.
+
+A version is verified when it is loaded (every byte against its digest, evidence, state) and its
+state is looked at again before each call, so that a revocation in another process stops the next
+call here. What is sent to the sandbox is hashed once more, just before it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from policies.evidence import Outcome
+from policies.limits import ResourceLimits
+from policies.schema import validate
+from policies.value import JsonObject
+from runtime.messages import ToolSpec
+from runtime.outcome import CallOutcome
+from runtime.tools import CallContext, ToolAnswer
+from runtime.verdicts import error_text, stopped_text
+from sandbox.base import ExecutionResult, Program, Sandbox
+from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
+from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion, version_digest
+from toolstore.search import Bm25Index
+from toolstore.store import ToolStore
+
+SandboxSource = Callable[[], Awaitable[Sandbox]]
+
+_SHOWN_PROBLEMS = 5
+
+
+class LoadedTool:
+    """A verified version bound to a sandbox."""
+
+    def __init__(self, version: ToolVersion, loader: ToolLoader) -> None:
+        self.version = version
+        self.spec = ToolSpec(
+            name=version.name,
+            description=version.source.description,
+            parameters=version.source_schema.parameters,
+        )
+        self._loader = loader
+
+    async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
+        """Run the version once in the sandbox."""
+        del context
+        outcome = await self._loader.run(self.version, arguments)
+        return ToolAnswer(content=outcome.to_text(), is_error=outcome.is_error)
+
+
+class ToolLoader:
+    """All tools that the store offers now: a `Catalog` over one store and one sandbox."""
+
+    def __init__(self, store: ToolStore, sandbox: SandboxSource, limits: ResourceLimits) -> None:
+        self._store = store
+        self._sandbox = sandbox
+        self._limits = limits
+        self._head = -1
+        self._current: dict[str, ToolSummary] = {}
+        self._loaded: dict[str, LoadedTool] = {}
+        self._index: Bm25Index[str] | None = None
+
+    async def refresh(self) -> None:
+        """Notice what changed in the store: one cheap look at the end of its log."""
+        head = await self._store.head()
+        if head == self._head:
+            return
+        summaries = await self._store.summaries((Lifecycle.APPROVED,))
+        self._current = {summary.name: summary for summary in summaries}
+        digests = {summary.digest for summary in summaries}
+        self._loaded = {d: tool for d, tool in self._loaded.items() if d in digests}
+        self._index = None
+        self._head = head
+
+    async def get(self, name: str) -> LoadedTool | None:
+        """The approved version of `name`, verified as it is loaded; None where there is none.
+
+        Raises:
+            StoreDamagedError: The stored bytes are not what was approved.
+        """
+        summary = self._current.get(name)
+        if summary is None:
+            return None
+        tool = self._loaded.get(summary.digest)
+        if tool is None:
+            try:
+                version = await self._store.get(ToolRef(name=name, digest=summary.digest))
+            except (ToolNotCallableError, ToolNotFoundError):
+                return None  # it went since the refresh
+            tool = self._loaded[summary.digest] = LoadedTool(version, self)
+        return tool
+
+    async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
+        """The best matches for `query` among the approved tools, best first."""
+        if self._index is None:
+            self._index = Bm25Index(
+                (summary.name, f"{summary.name} {summary.description}")
+                for summary in self._current.values()
+            )
+        found = []
+        for name in self._index.search(query, limit):
+            tool = await self.get(name)
+            if tool is not None:
+                found.append(tool.spec)
+        return found
+
+    def names(self) -> Sequence[str]:
+        """Names of all approved tools."""
+        return tuple(self._current)
+
+    async def resolve(self, ref: ToolRef) -> ToolVersion:
+        """The version that `ref` means, verified.
+
+        Raises:
+            ToolNotFoundError: There is none.
+            ToolNotCallableError: Its state forbids calling it.
+            StoreDamagedError: The stored bytes are not what was approved.
+        """
+        return await self._store.get(ref)
+
+    async def run(self, version: ToolVersion, arguments: JsonObject) -> CallOutcome:
+        """Call a verified version; whatever is wrong with the call is in the outcome.
+
+        Raises:
+            SandboxError: The sandbox failed.
+            StoreDamagedError: The version in memory or in the store is not what was approved.
+        """
+        ref = str(version.ref)
+        problems = validate(arguments, version.source_schema.parameters)
+        if problems:
+            return _refused(ref, _arguments_text(version, problems))
+        if await self._store.head() != self._head:
+            await self.refresh()
+            try:
+                version = await self._store.get(ToolRef(name=version.name, digest=version.digest))
+            except ToolNotCallableError as error:
+                return _refused(ref, str(error))
+        sandbox = await self._sandbox()
+        if version.image_digest != sandbox.image_digest:
+            return _refused(ref, _image_text(version, sandbox.image_digest))
+        digest = version_digest(version.source, version.source_schema, version.image_digest)
+        if digest != version.digest:
+            raise StoreDamagedError(f"{ref} hashes to {digest}, approved was {version.digest}")
+        program = Program(
+            code=version.source.code,
+            function=version.source_schema.function,
+            level=version.level,
+            limits=self._limits,
+        )
+        return _outcome(version, await sandbox.run(program, arguments))
+
+
+def _outcome(version: ToolVersion, result: ExecutionResult) -> CallOutcome:
+    """The guest's answer, checked against the declared result type."""
+    ref = str(version.ref)
+    match result.outcome:
+        case Outcome.RETURNED:
+            problems = validate(result.value, version.source_schema.returns)
+            if not problems:
+                return CallOutcome(
+                    ref=ref,
+                    content=result.value,
+                    is_error=False,
+                    outcome=result.outcome,
+                    execution=result,
+                )
+            text = f"{ref} returned something else than it declares: {problems[0]}"
+        case Outcome.RAISED:
+            text = f"{ref} raised {error_text(result)}"
+        case _:
+            text = f"{ref} {stopped_text(result)}"
+    return CallOutcome(
+        ref=ref, content=text, is_error=True, outcome=result.outcome, execution=result
+    )
+
+
+def _refused(ref: str, text: str) -> CallOutcome:
+    return CallOutcome(ref=ref, content=text, is_error=True)
+
+
+def _arguments_text(version: ToolVersion, problems: Sequence[str]) -> str:
+    properties = version.source_schema.parameters.get("properties")
+    names = ", ".join(properties) if isinstance(properties, dict) and properties else "none"
+    return "\n".join(
+        [
+            f"{version.ref} was not run, the arguments do not fit its schema:",
+            *(f"- {problem}" for problem in problems[:_SHOWN_PROBLEMS]),
+            f"Its parameters: {names}. Call it again with arguments that fit.",
+        ]
+    )
+
+
+def _image_text(version: ToolVersion, present: str) -> str:
+    return (
+        f"{version.ref} was proven in guest image {version.image_digest[:19]}…, and this runtime "
+        f"has {present[:19]}… (another Python or another toolkiln). It was not run. Prove it "
+        f"again here: toolkiln tools export {version.ref} | toolkiln tools import -"
+    )

@@ -1,0 +1,262 @@
+"""Builds the objects and holds them together; the one place that chooses implementations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from policies.config import PolicyProfile
+from policies.decision import AdmissionRequest, Approval
+from policies.source import ToolSource
+from policies.value import JsonObject
+from runtime.admission import Admission, Proof
+from runtime.analyzer import Analyzer
+from runtime.budgets import Budget
+from runtime.define_tool import DefineTool
+from runtime.errors import UsageError
+from runtime.events import AdmissionListener, SessionListener
+from runtime.loader import ToolLoader
+from runtime.messages import ToolSpec
+from runtime.models.base import ChatModel
+from runtime.models.factory import make_model
+from runtime.outcome import CallOutcome, DefinitionOutcome
+from runtime.profiles import read_profile
+from runtime.sessions import Session
+from runtime.settings import Settings, read_settings
+from runtime.tools import CallContext, Tool, ignore_progress
+from runtime.toolset import Toolset
+from sandbox.base import Sandbox
+from sandbox.docker_sandbox import open_docker_sandbox
+from toolstore.bundle import read_bundle
+from toolstore.models import Origin, Provenance, ToolRef, ToolVersion
+from toolstore.store import ToolStore
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Runtime:
+    """One store, one policy, one sandbox; opened by `open_runtime`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        profile: PolicyProfile,
+        store: ToolStore,
+        sandbox: Sandbox | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.policy = profile
+        self.store = store
+        self._given_sandbox = sandbox
+        self._opened_sandbox: Sandbox | None = None
+        self._opening = asyncio.Lock()
+        self._progress = progress
+        self._models: list[ChatModel] = []
+        self._sessions: list[Session] = []
+        self.admission = Admission(
+            analyzer=Analyzer(), sandbox=self.sandbox, store=store, profile=profile, clock=_now
+        )
+        self.loader = ToolLoader(store, self.sandbox, profile.run)
+
+    async def sandbox(self) -> Sandbox:
+        """The sandbox, opened when something is to run for the first time.
+
+        Raises:
+            SandboxUnavailableError: There is no usable engine.
+        """
+        if self._given_sandbox is not None:
+            return self._given_sandbox
+        async with self._opening:
+            if self._opened_sandbox is None:
+                self._opened_sandbox = await open_docker_sandbox(
+                    state_dir=self.settings.home / "sandbox",
+                    docker_host=self.settings.docker_host,
+                    progress=self._progress,
+                )
+        return self._opened_sandbox
+
+    async def define_tool(
+        self,
+        source: ToolSource,
+        *,
+        author: str | None = None,
+        origin: Origin = Origin.HUMAN,
+        on_event: AdmissionListener = ignore_progress,
+    ) -> DefinitionOutcome:
+        """Take a proposed tool through the whole admission.
+
+        Raises:
+            SandboxError: The sandbox failed; nothing was decided.
+            ToolStoreError: The store failed; nothing was stored.
+        """
+        provenance = Provenance(
+            author=author or self.settings.principal, origin=origin, created_at=_now()
+        )
+        return await self.admission.define(source, provenance, on_event)
+
+    async def call_tool(self, ref: str, arguments: JsonObject) -> CallOutcome:
+        """Call a made tool by `name`, `name@3` or `name@sha256:…`.
+
+        Raises:
+            ToolNotFoundError: There is none.
+            ToolNotCallableError: Its state forbids calling it.
+            SandboxError: The sandbox failed.
+        """
+        await self.loader.refresh()
+        version = await self.loader.resolve(_parse(ref))
+        return await self.loader.run(version, arguments)
+
+    async def retest(self, ref: str, *, on_event: AdmissionListener = ignore_progress) -> Proof:
+        """Run the trials of a stored version again; changes nothing."""
+        version = await self.store.find(_parse(ref))
+        return await self.admission.retest(version, on_event)
+
+    async def approve(
+        self, ref: str, *, principal: str, shown_digest: str, comment: str = ""
+    ) -> ToolVersion:
+        """Record a person's yes to the version with exactly `shown_digest`.
+
+        Raises:
+            UsageError: The digest is not that of the version, or the policy still says no.
+            TransitionError: The version does not wait for review.
+        """
+        version = await self.store.find(_parse(ref))
+        if version.digest != shown_digest:
+            raise UsageError(
+                f"{version.ref} has digest {version.digest}, but {shown_digest} was shown; "
+                f"nothing was approved. Look at it again: toolkiln review show {version.ref}"
+            )
+        approval = Approval(
+            principal=principal, digest=shown_digest, at=_now(), comment=comment
+        )
+        decision = self.policy.policy.decide(
+            AdmissionRequest(
+                digest=version.digest,
+                source=version.source,
+                evidence=version.evidence,
+                author=version.provenance.author,
+                approvals=(*version.approvals, approval),
+            )
+        )
+        if not (decision.allowed or decision.needs_review):
+            raise UsageError(
+                f"policy {self.policy.name} does not admit {version.ref} with this approval: "
+                f"{'; '.join(decision.reasons)}. Nothing was approved."
+            )
+        return await self.store.approve(version.digest, approval, decision, actor=principal)
+
+    async def reject(self, ref: str, *, principal: str, reason: str) -> ToolVersion:
+        """Record a person's no; the version can never be called."""
+        version = await self.store.find(_parse(ref))
+        return await self.store.reject(version.digest, actor=principal, reason=reason)
+
+    async def import_bundle(
+        self, data: bytes, *, on_event: AdmissionListener = ignore_progress
+    ) -> DefinitionOutcome:
+        """Take an exported tool through the whole admission here; nothing comes in unproven."""
+        bundle = read_bundle(data)
+        return await self.define_tool(bundle.source, origin=Origin.IMPORT, on_event=on_event)
+
+    async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
+        """The approved tools that match `query` best."""
+        await self.loader.refresh()
+        return await self.loader.search(query, limit)
+
+    def session(  # noqa: PLR0913 - each argument is an independent choice with a default
+        self,
+        *,
+        model: str | ChatModel | None = None,
+        api: str | None = None,
+        resume: str | None = None,
+        host_tools: Sequence[Tool] = (),
+        budget: Budget | None = None,
+        on_event: SessionListener | None = None,
+    ) -> Session:
+        """A conversation with a model that has this store's tools and may define more.
+
+        Raises:
+            ModelUnavailableError: No model was named, or there is no key for it.
+            TranscriptError: There is no session to resume, or it is running elsewhere.
+        """
+        raise NotImplementedError
+
+    async def _define_for_session(
+        self, source: ToolSource, context: CallContext, on_event: AdmissionListener
+    ) -> DefinitionOutcome:
+        provenance = Provenance(
+            author=self.settings.principal,
+            origin=Origin.AGENT,
+            session=context.session_id,
+            model=context.model,
+            created_at=_now(),
+        )
+        return await self.admission.define(source, provenance, on_event)
+
+    async def close(self) -> None:
+        """Give back everything: sessions, models, sandbox, store."""
+        for session in self._sessions:
+            await session.close()
+        for model in self._models:
+            await model.close()
+        if self._opened_sandbox is not None:
+            await self._opened_sandbox.close()
+        await self.store.close()
+
+
+def _parse(ref: str) -> ToolRef:
+    try:
+        return ToolRef.parse(ref)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _ignore(_line: str) -> None:
+    """Show no progress."""
+
+
+@asynccontextmanager
+async def open_runtime(
+    *,
+    home: Path | str | None = None,
+    policy: Path | str | None = None,
+    settings: Settings | None = None,
+    sandbox: Sandbox | None = None,
+    progress: Callable[[str], None] = _ignore,
+) -> AsyncIterator[Runtime]:
+    """Open the store under `home` and everything around it; closed when the block ends.
+
+    Args:
+        home: Folder of all state; default `TOOLKILN_HOME` or `~/.toolkiln`.
+        policy: Name of a shipped profile (`local`, `team`, `production`) or a policy file.
+        settings: Everything at once, instead of reading files and environment.
+        sandbox: Instead of the Docker engine's.
+        progress: Hears of long work, such as building the guest image.
+
+    Raises:
+        PolicyConfigError: The policy is not exactly understood.
+        SettingsError: A setting is not.
+        ToolStoreError: The store cannot be opened.
+    """
+    if settings is None:
+        settings = read_settings(
+            {
+                "home": None if home is None else str(home),
+                "policy": None if policy is None else str(policy),
+            }
+        )
+    profile = read_profile(settings.policy)
+    store = await ToolStore.open(settings.store_folder)
+    runtime = Runtime(
+        settings=settings, profile=profile, store=store, sandbox=sandbox, progress=progress
+    )
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
