@@ -5,7 +5,9 @@ ToolStoreError
 ├── ToolNotCallableError   there, but its state or channel forbids calling it
 ├── TransitionError        a change of state that its life-cycle does not have
 ├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
-└── StoreBusyError         another process held the write lock too long; a retry mends it
+├── StoreBusyError         another process held the write lock too long; a retry mends it
+├── StoreUnusableError     the folder or file cannot be opened as a store here
+└── BundleError            a file that is no exported tool, or not what its digest says
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ class ToolStoreError(Exception):
 class ToolNotFoundError(ToolStoreError):
     """The store holds no such tool or version."""
 
-    def __init__(self, ref: str, *, known: Collection[str] = ()) -> None:
+    def __init__(
+        self, ref: str, *, known: Collection[str] = (), ambiguous: Collection[str] = ()
+    ) -> None:
+        if ambiguous:
+            several = ", ".join(sorted(ambiguous))
+            super().__init__(f"{ref!r} means more than one version: {several}. Write one of them.")
+            self.ref = ref
+            return
         near = get_close_matches(ref, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " `toolkiln tools list` shows what is."
         super().__init__(f"no tool {ref!r} in the store.{hint}")
@@ -66,3 +75,23 @@ class StoreBusyError(ToolStoreError):
             f"another process held the store's write lock for {seconds:g} s; "
             "nothing was written, retry"
         )
+
+
+class StoreUnusableError(ToolStoreError):
+    """The folder or the file cannot be opened as a store here; nothing was read or written."""
+
+    def __init__(self, where: str, problem: str, *, advice: str) -> None:
+        super().__init__(f"cannot use the store at {where}: {problem}. {advice}")
+        self.where = where
+        self.problem = problem
+
+
+class BundleError(ToolStoreError):
+    """The bytes are no exported tool, or not what their digest says."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"not a tool bundle that can be trusted: {problem}. Nothing was imported; "
+            "get the file again with `toolkiln tools export`."
+        )
+        self.problem = problem

@@ -207,6 +207,8 @@ class VerifyReport(Value):
     events: int
     blobs: int
     damage: tuple[Damage, ...] = ()
+    trusted: tuple[str, ...] = ()
+    """References (`name@3`) of the versions that are whole, with a log unbroken since they came."""
 
     @property
     def intact(self) -> bool:

@@ -1,0 +1,199 @@
+"""From stored rows and bytes to a version, or to the refusal of it: pure, so each attack is a test.
+
+A row says nothing that is believed: the digest covers source, schema and image; the first event
+covers sequence, parent, level and provenance; the last event covers the state; the evidence names
+the digest that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from policies.decision import Approval, Decision
+from policies.evidence import Evidence
+from policies.schema import ToolSchema
+from policies.source import ToolSource
+from policies.value import Value, sha256_digest
+from toolstore.errors import StoreDamagedError
+from toolstore.events import Birth, EventDetail, entry_problem, time_text
+from toolstore.models import Event, Lifecycle, ToolVersion, version_digest
+
+ValueT = TypeVar("ValueT", bound=Value)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A version as the tables have it; nothing of it is verified yet."""
+
+    digest: str
+    name: str
+    tool: int
+    sequence: int
+    parent: str | None
+    source: str
+    source_schema: str
+    image_digest: str
+    level: str
+    description: str
+    author: str
+    origin: str
+    created_at: str
+    state: str | None
+    """None: the derived state is missing."""
+
+    state_event: int | None
+
+    @property
+    def ref(self) -> str:
+        """`name@sequence`."""
+        return f"{self.name}@{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that the store has about one version."""
+
+    row: VersionRow
+    events: tuple[Event, ...]
+    """Of this version, in the order of the log."""
+
+    details: tuple[EventDetail, ...]
+    evidence_of: Mapping[str, str]
+    """Which version the tables say that a piece of evidence is about."""
+
+    blobs: Mapping[str, bytes]
+
+
+def details_of(row: VersionRow, events: tuple[Event, ...]) -> tuple[EventDetail, ...]:
+    """What the events of a version carry.
+
+    Raises:
+        StoreDamagedError: an entry is not what its hash says, or not readable.
+    """
+    if not events:
+        raise _damaged(row, "the log has no event of it")
+    for event in events:
+        problem = entry_problem(event)
+        if problem is not None:
+            raise _damaged(row, f"event {event.sequence}: {problem}")
+    return tuple(_parse(row, EventDetail, event.detail.encode()) for event in events)
+
+
+def evidence_digest(row: VersionRow, details: tuple[EventDetail, ...]) -> str:
+    """Digest of the evidence that the version stands on: of the latest event that names any.
+
+    Raises:
+        StoreDamagedError: no event names any.
+    """
+    named = [detail.evidence for detail in details if detail.evidence is not None]
+    if not named:
+        raise _damaged(row, "no event of it names its evidence")
+    return named[-1]
+
+
+def assemble(record: Record) -> ToolVersion:
+    """The version, with every byte, link and state verified.
+
+    Raises:
+        StoreDamagedError: anything about it is not what was put in.
+    """
+    row = record.row
+    source = _parse(row, ToolSource, _blob(record, row.source))
+    schema = _parse(row, ToolSchema, _blob(record, row.source_schema))
+    if version_digest(source, schema, row.image_digest) != row.digest:
+        raise _damaged(row, "its source, schema and image do not give its digest")
+    birth = _check_birth(record, source)
+    evidence = _evidence(record)
+    decisions: list[Decision] = [d.decision for d in record.details if d.decision is not None]
+    if not decisions:
+        raise _damaged(row, "no event of it carries a decision")
+    state = _check_state(record)
+    return ToolVersion.model_construct(
+        digest=row.digest,
+        sequence=row.sequence,
+        state=state,
+        state_reason=record.events[-1].reason,
+        source=source,
+        source_schema=schema,
+        image_digest=row.image_digest,
+        level=birth.level,
+        parent=row.parent,
+        provenance=birth.provenance,
+        evidence=evidence,
+        decision=decisions[-1],
+        approvals=_approvals(record),
+    )
+
+
+def _check_birth(record: Record, source: ToolSource) -> Birth:
+    row, birth = record.row, record.details[0].birth
+    if birth is None:
+        raise _damaged(row, "its first event does not say how it came")
+    provenance = birth.provenance
+    said = (
+        (source.name, source.description, birth.sequence, birth.parent, birth.level.value),
+        (provenance.author, provenance.origin.value, time_text(provenance.created_at)),
+    )
+    kept = (
+        (row.name, row.description, row.sequence, row.parent, row.level),
+        (row.author, row.origin, row.created_at),
+    )
+    if said != kept or record.events[0].name != row.name:
+        raise _damaged(row, "name, number, parent, level, description or origin were changed")
+    return birth
+
+
+def _check_state(record: Record) -> Lifecycle:
+    row, last = record.row, record.events[-1]
+    before: Lifecycle | None = None
+    for event in record.events:
+        if event.digest != row.digest or event.from_state is not before:
+            raise _damaged(row, f"an event of it is missing before event {event.sequence}")
+        before = event.to_state
+    if row.state != last.to_state or row.state_event != last.sequence:
+        raise _damaged(
+            row,
+            f"its state is kept as {row.state} (event {row.state_event}), "
+            f"and the log says {last.to_state.value} (event {last.sequence})",
+        )
+    return last.to_state
+
+
+def _evidence(record: Record) -> Evidence:
+    row = record.row
+    digest = evidence_digest(row, record.details)
+    evidence = _parse(row, Evidence, _blob(record, digest))
+    if evidence.subject != row.digest or record.evidence_of.get(digest) != row.digest:
+        raise _damaged(row, "its evidence is about another version")
+    return evidence
+
+
+def _approvals(record: Record) -> tuple[Approval, ...]:
+    approvals = tuple(d.approval for d in record.details if d.approval is not None)
+    if any(approval.digest != record.row.digest for approval in approvals):
+        raise _damaged(record.row, "an approval of it is about another version")
+    return approvals
+
+
+def _blob(record: Record, digest: str) -> bytes:
+    content = record.blobs.get(digest)
+    if content is None:
+        raise _damaged(record.row, f"the bytes of {digest} are missing")
+    if sha256_digest(content) != digest:
+        raise _damaged(record.row, f"the bytes kept under {digest} are not what it says")
+    return content
+
+
+def _parse(row: VersionRow, kind: type[ValueT], content: bytes) -> ValueT:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise _damaged(row, f"what is kept of it is no {kind.__name__}") from error
+
+
+def _damaged(row: VersionRow, problem: str) -> StoreDamagedError:
+    return StoreDamagedError(f"{row.ref} ({row.digest}): {problem}")

@@ -1,0 +1,131 @@
+"""The audit: everything in the store checked, with damage as the answer and never as an error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, func, select
+
+from policies.value import sha256_digest
+from toolstore import reading, tables
+from toolstore.assemble import VersionRow
+from toolstore.errors import StoreDamagedError
+from toolstore.events import chain_damage, skeleton
+from toolstore.index import structure_problems
+from toolstore.lane import Lane
+from toolstore.models import Damage, Event, Lifecycle, VerifyReport
+
+
+async def verify(lane: Lane) -> VerifyReport:
+    """Check the whole store in one snapshot.
+
+    Raises:
+        StoreUnusableError: the file cannot be read at all.
+    """
+    try:
+        return await lane.run(audit)
+    except StoreDamagedError as error:
+        damage = Damage(where="database", problem=error.what)
+        return VerifyReport(versions=0, events=0, blobs=0, damage=(damage,))
+
+
+def audit(connection: Connection) -> VerifyReport:
+    """Check every page, blob, link, version and derived state."""
+    findings = _Findings()
+    findings.add("database", *structure_problems(connection))
+    blobs = _check_blobs(connection, findings)
+    log = _check_log(connection, findings)
+    rows = reading.all_rows(connection)
+    _check_names(rows, findings)
+    whole = _check_versions(connection, rows, findings)
+    return VerifyReport(
+        versions=len(rows),
+        events=log.length,
+        blobs=blobs,
+        damage=tuple(findings.damage),
+        trusted=tuple(row.ref for row in whole if log.born.get(row.digest, 0) > log.last_break),
+    )
+
+
+@dataclass
+class _Findings:
+    damage: list[Damage] = field(default_factory=list)
+
+    def add(self, where: str, *problems: str) -> None:
+        self.damage.extend(Damage(where=where, problem=problem) for problem in problems)
+
+
+@dataclass
+class _Log:
+    """What the log is good for."""
+
+    length: int = 0
+    last_break: int = 0
+    """Whatever came before this may have lost an event that says otherwise."""
+
+    born: dict[str, int] = field(default_factory=dict)
+    """Sequence of the first event of each version."""
+
+
+def _check_blobs(connection: Connection, findings: _Findings) -> int:
+    count = 0
+    for digest, content in connection.execute(
+        select(tables.blob.c.digest, tables.blob.c.bytes).execution_options(yield_per=100)
+    ):
+        count += 1
+        if sha256_digest(bytes(content)) != digest:
+            findings.add(f"blob {digest}", "its bytes are not what its digest says")
+    return count
+
+
+def _check_log(connection: Connection, findings: _Findings) -> _Log:
+    log = _Log()
+    entries: list[Event] = []
+    for row in reading.raw_events(connection):
+        log.length += 1
+        try:
+            entries.append(reading.read_event(row))
+        except StoreDamagedError as error:
+            findings.add(f"event {row['sequence']}", error.what)
+            log.last_break = int(row["sequence"])
+    for sequence, damage in chain_damage(entries):
+        findings.damage.append(damage)
+        log.last_break = max(log.last_break, sequence)
+    for entry in reversed(entries):
+        log.born[entry.digest] = entry.sequence
+    try:
+        reading.checked_head(connection)
+    except StoreDamagedError as error:
+        findings.add("log", error.what)
+        log.last_break = max((reading.kept_head(connection).sequence, *log.born.values()))
+    return log
+
+
+def _check_names(rows: list[VersionRow], findings: _Findings) -> None:
+    approved = Counter(row.name for row in rows if row.state == Lifecycle.APPROVED)
+    for name, count in approved.items():
+        if count > 1:
+            findings.add(name, f"{count} versions of it are approved at a time")
+    names = Counter(skeleton(name) for name in {row.name for row in rows})
+    for form, count in names.items():
+        if count > 1:
+            findings.add(form, f"{count} tools have names that read like this one")
+
+
+def _check_versions(
+    connection: Connection, rows: list[VersionRow], findings: _Findings
+) -> list[VersionRow]:
+    """Those of `rows` that are whole."""
+    damaged: set[str] = set()
+
+    def note(row: VersionRow, error: StoreDamagedError) -> None:
+        damaged.add(row.digest)
+        findings.add(row.ref, error.what)
+
+    for _version in reading.load_all(connection, rows, note):
+        pass
+    lost = connection.scalar(select(func.count()).select_from(tables.tool_version)) or 0
+    if lost != len(rows):
+        findings.add("versions", f"{lost - len(rows)} belong to no tool")
+    return [row for row in rows if row.digest not in damaged]

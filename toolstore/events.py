@@ -1,0 +1,229 @@
+"""The life-cycle and its log: which steps there are, and how each entry seals those before it.
+
+All of it is pure: entries go in, entries or findings come out.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from policies.decision import Approval, Decision
+from policies.permissions import LintLevel
+from policies.value import Value, canonical_json, sha256_digest
+from toolstore.models import Damage, Event, Lifecycle, Provenance
+
+GENESIS_HASH: Final = "sha256:" + "0" * 64
+"""What the first entry has for the hash before it."""
+
+
+class EventType(StrEnum):
+    """What happened to a version."""
+
+    SUBMITTED = "submitted"
+    QUARANTINED = "quarantined"
+    """Its evidence was taken in; nobody has said yes yet."""
+
+    ADMITTED = "admitted"
+    """The policy allowed it without a person."""
+
+    APPROVED = "approved"
+    """A person said yes, and the policy agreed."""
+
+    SUPERSEDED = "superseded"
+    """Another version of the name became the approved one."""
+
+    ROLLED_BACK = "rolled_back"
+    """A person went back from it to an earlier version."""
+
+    RESTORED = "restored"
+    """It was deprecated and became the approved one again."""
+
+    REJECTED = "rejected"
+    """A person said no."""
+
+    REVOKED = "revoked"
+    """Taken back."""
+
+
+TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecycle]]] = (
+    MappingProxyType(
+        {
+            EventType.SUBMITTED: (frozenset({None}), Lifecycle.DRAFT),
+            EventType.QUARANTINED: (frozenset({Lifecycle.DRAFT}), Lifecycle.QUARANTINED),
+            EventType.ADMITTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
+            EventType.APPROVED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
+            EventType.SUPERSEDED: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
+            EventType.ROLLED_BACK: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
+            EventType.RESTORED: (frozenset({Lifecycle.DEPRECATED}), Lifecycle.APPROVED),
+            EventType.REJECTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.REVOKED),
+            EventType.REVOKED: (
+                frozenset(
+                    {
+                        Lifecycle.DRAFT,
+                        Lifecycle.QUARANTINED,
+                        Lifecycle.APPROVED,
+                        Lifecycle.DEPRECATED,
+                    }
+                ),
+                Lifecycle.REVOKED,
+            ),
+        }
+    )
+)
+"""The whole life-cycle: from where each type of event may come, and where it leads."""
+
+
+class Birth(Value):
+    """What a version's first event says of it beyond its digest, so that the log covers it."""
+
+    sequence: int
+    parent: str | None = None
+    level: LintLevel
+    provenance: Provenance
+
+
+class EventDetail(Value):
+    """What an event carries; only what applies is there."""
+
+    birth: Birth | None = None
+    evidence: str | None = None
+    """Digest of the evidence that the step rests on."""
+
+    decision: Decision | None = None
+    approval: Approval | None = None
+
+    def to_text(self) -> str:
+        """Canonical JSON."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True)).decode()
+
+
+class Link(Value):
+    """Where the log stands: the last entry's sequence and hash."""
+
+    sequence: int = 0
+    hash: str = GENESIS_HASH
+
+
+class Step(Value):
+    """One step of one version, before it is sealed into the log."""
+
+    type: EventType
+    digest: str
+    name: str
+    from_state: Lifecycle | None
+    reason: str
+    detail: EventDetail = EventDetail()
+
+
+def skeleton(name: str) -> str:
+    """What names that a reader could confuse have in common."""
+    return unicodedata.normalize("NFKC", name).casefold().replace("_", "")
+
+
+def is_allowed(kind: EventType, from_state: Lifecycle | None) -> bool:
+    """Whether the life-cycle has this step from this state."""
+    return from_state in TRANSITIONS[kind][0]
+
+
+def seal(step: Step, after: Link, *, at: datetime, actor: str) -> Event:
+    """The entry for `step` that follows `after`.
+
+    Raises:
+        ValueError: the life-cycle has no such step.
+    """
+    if not is_allowed(step.type, step.from_state):
+        raise ValueError(f"there is no step {step.type.value!r} from {step.from_state}")
+    decision = step.detail.decision
+    unsealed = Event(
+        sequence=after.sequence + 1,
+        previous_hash=after.hash,
+        hash="",
+        at=at,
+        actor=actor,
+        type=step.type,
+        digest=step.digest,
+        name=step.name,
+        from_state=step.from_state,
+        to_state=TRANSITIONS[step.type][1],
+        policy_digest=decision.policy_digest if decision else None,
+        reason=step.reason,
+        detail=step.detail.to_text(),
+    )
+    return unsealed.model_copy(update={"hash": entry_hash(unsealed)})
+
+
+def entry_hash(event: Event) -> str:
+    """The hash that `event` must have: over all its other fields, the hash before it included."""
+    return sha256_digest(
+        canonical_json(
+            {
+                "sequence": event.sequence,
+                "previous_hash": event.previous_hash,
+                "at": time_text(event.at),
+                "actor": event.actor,
+                "type": str(event.type),
+                "digest": event.digest,
+                "name": event.name,
+                "from_state": event.from_state,
+                "to_state": event.to_state,
+                "policy_digest": event.policy_digest,
+                "reason": event.reason,
+                "detail": event.detail,
+            }
+        )
+    )
+
+
+def time_text(at: datetime) -> str:
+    """The one spelling of a time in the store: ISO 8601, UTC, microseconds."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def entry_problem(event: Event) -> str | None:
+    """What is wrong with one entry by itself, or None."""
+    if entry_hash(event) != event.hash:
+        return "the entry is not what its hash says"
+    if event.type not in TRANSITIONS:
+        return f"there is no type of event {event.type!r}"
+    kind = EventType(event.type)
+    if not is_allowed(kind, event.from_state) or TRANSITIONS[kind][1] is not event.to_state:
+        return f"the life-cycle has no step {kind.value!r} from {event.from_state}"
+    return None
+
+
+def chain_damage(
+    events: Iterable[Event], start: Link | None = None
+) -> Iterator[tuple[int, Damage]]:
+    """What is wrong with entries that should follow each other, beginning after `start`.
+
+    Each finding comes with the sequence of the entry. Only from the beginning is it known which
+    state each version was in.
+    """
+    before = start or Link()
+    states: dict[str, Lifecycle] = {}
+    for event in events:
+        where = f"event {event.sequence}"
+        problem = entry_problem(event)
+        if problem is not None:
+            yield event.sequence, Damage(where=where, problem=problem)
+        if event.sequence != before.sequence + 1:
+            gap = f"it follows event {before.sequence}: a gap"
+            yield event.sequence, Damage(where=where, problem=gap)
+        if event.previous_hash != before.hash:
+            unlinked = "it does not link to the entry before it"
+            yield event.sequence, Damage(where=where, problem=unlinked)
+        if start is None and states.get(event.digest) is not event.from_state:
+            state = "the version was in another state before it"
+            yield event.sequence, Damage(where=where, problem=state)
+        states[event.digest] = event.to_state
+        before = Link(sequence=event.sequence, hash=event.hash)
+
+
+def derive_states(events: Iterable[Event]) -> dict[str, Event]:
+    """The last event of each version, by its digest: the state is where it led."""
+    return {event.digest: event for event in events}

@@ -1,0 +1,38 @@
+"""What a database must be to be taken for a store: its mark and its revision.
+
+Knows the driver alone, so that a quick look needs no more than that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from toolstore.errors import StoreDamagedError
+
+APPLICATION_ID: Final = 0x746B6C6E  # "tkln"
+REVISIONS: Final = ("0001",)
+"""All revisions of the tables, oldest first."""
+
+HEAD_REVISION: Final = REVISIONS[-1]
+
+
+def database_revision(connection: sqlite3.Connection, database: Path) -> str | None:
+    """The revision of the tables; None where there are none yet.
+
+    Raises:
+        StoreDamagedError: the database is another program's, or lost its mark.
+    """
+    mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = {
+        row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    if "alembic_version" not in tables:
+        if tables:
+            raise StoreDamagedError(f"{database} is a database, but not one of a tool store")
+        return None
+    if mark != APPLICATION_ID:
+        raise StoreDamagedError(f"{database} does not bear the mark of a tool store")
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])

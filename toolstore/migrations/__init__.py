@@ -1,0 +1,27 @@
+"""Brings the tables of an older store to the present ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+FOLDER: Final = Path(__file__).parent
+
+
+def configuration(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, for the migrations in this folder."""
+    config = Config()
+    # The configuration reads % as the start of a placeholder.
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(connection: Connection) -> None:
+    """Run what is missing, inside the transaction that `connection` is in."""
+    command.upgrade(configuration(connection), "head")

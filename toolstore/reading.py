@@ -1,0 +1,345 @@
+"""Queries: rows and bytes out of the tables, and whole versions by way of `assemble`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+
+from toolstore import tables
+from toolstore.assemble import Record, VersionRow, assemble, details_of
+from toolstore.blobs import BATCH, read_raw_blobs
+from toolstore.errors import StoreDamagedError, ToolNotFoundError
+from toolstore.events import GENESIS_HASH, Link, chain_damage
+from toolstore.listing import summaries_of
+from toolstore.models import Event, Lifecycle, ToolRef, ToolSummary, ToolVersion
+
+_version = tables.tool_version.c
+_state = tables.version_state.c
+_event = tables.event.c
+
+_VERSION_ROWS: Final = select(
+    _version.digest,
+    tables.tool.c.name,
+    _version.tool,
+    _version.sequence,
+    _version.parent,
+    _version.source,
+    _version.source_schema,
+    _version.image_digest,
+    _version.level,
+    _version.description,
+    _version.author,
+    _version.origin,
+    _version.created_at,
+    _state.state,
+    _state.event.label("state_event"),
+).select_from(
+    tables.tool_version.join(tables.tool).outerjoin(
+        tables.version_state, _state.version == _version.digest
+    )
+)
+
+_SUMMARIES: Final = (
+    select(
+        tables.tool.c.name,
+        _version.sequence,
+        _version.digest,
+        _state.state,
+        _version.level,
+        _version.description,
+        _version.origin,
+        _version.author,
+        _version.created_at,
+    )
+    .select_from(
+        tables.tool_version.join(tables.tool).join(
+            tables.version_state, _state.version == _version.digest
+        )
+    )
+    .order_by(tables.tool.c.name, _version.sequence)
+)
+
+_EVENTS: Final = select(
+    _event.sequence,
+    _event.previous_hash,
+    _event.hash,
+    _event.at,
+    _event.actor,
+    _event.type,
+    _event.version.label("digest"),
+    _event.name,
+    _event.from_state,
+    _event.to_state,
+    _event.policy_digest,
+    _event.reason,
+    _event.detail,
+).order_by(_event.sequence)
+
+OnDamage = Callable[[VersionRow, StoreDamagedError], None]
+
+
+def rows_of_name(connection: Connection, name: str) -> list[VersionRow]:
+    """All versions of a name, oldest first."""
+    return _rows(connection, tables.tool.c.name == name)
+
+
+def rows_in_state(connection: Connection, states: Collection[Lifecycle]) -> list[VersionRow]:
+    """All versions that are in one of `states`, by name and sequence."""
+    return _rows(connection, _state.state.in_([state.value for state in states]))
+
+
+def row_of_digest(connection: Connection, digest: str) -> VersionRow | None:
+    """The version with this whole digest."""
+    return next(iter(_rows(connection, _version.digest == digest)), None)
+
+
+def all_rows(connection: Connection) -> list[VersionRow]:
+    """All versions, by name and sequence."""
+    return _rows(connection)
+
+
+def names(connection: Connection) -> list[str]:
+    """All names."""
+    return list(connection.scalars(select(tables.tool.c.name).order_by(tables.tool.c.name)))
+
+
+def matching(rows: Iterable[VersionRow], ref: ToolRef) -> list[VersionRow]:
+    """Those of `rows` that `ref` can mean."""
+    return [
+        row
+        for row in rows
+        if (ref.sequence is None or row.sequence == ref.sequence)
+        and (ref.digest is None or row.digest.startswith(ref.digest))
+    ]
+
+
+def only_match(rows: Sequence[VersionRow], ref: ToolRef) -> VersionRow:
+    """The one of `rows` that the exact reference `ref` means.
+
+    Raises:
+        ToolNotFoundError: none, or several begin with its digest.
+    """
+    found = matching(rows, ref)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ToolNotFoundError(str(ref), ambiguous=[row.ref for row in found])
+    raise ToolNotFoundError(str(ref), known=[row.ref for row in rows])
+
+
+def find_row(connection: Connection, ref: ToolRef) -> VersionRow:
+    """The version that `ref` means; for a bare name the approved one, else the latest.
+
+    Raises:
+        ToolNotFoundError: there is none, or the reference means several.
+    """
+    rows = require_name(connection, ref.name)
+    if ref.sequence is None and ref.digest is None:
+        approved = (row for row in rows if row.state == Lifecycle.APPROVED)
+        return next(approved, rows[-1])
+    return only_match(rows, ref)
+
+
+def require_name(connection: Connection, name: str) -> list[VersionRow]:
+    """All versions of a name, oldest first.
+
+    Raises:
+        ToolNotFoundError: there are none.
+    """
+    rows = rows_of_name(connection, name)
+    if not rows:
+        raise ToolNotFoundError(name, known=names(connection))
+    return rows
+
+
+def require_digest(connection: Connection, digest: str) -> VersionRow:
+    """The version with this whole digest.
+
+    Raises:
+        ToolNotFoundError: there is none.
+    """
+    row = row_of_digest(connection, digest)
+    if row is None:
+        raise ToolNotFoundError(digest)
+    return row
+
+
+def summaries(
+    connection: Connection, states: Collection[Lifecycle] | None = None
+) -> tuple[ToolSummary, ...]:
+    """One line a version, by name and sequence: all, or those in `states`."""
+    query = _SUMMARIES
+    if states is not None:
+        query = query.where(_state.state.in_([state.value for state in states]))
+    return summaries_of(connection.execute(query))
+
+
+def log(connection: Connection, name: str | None = None) -> tuple[Event, ...]:
+    """The log, or what of it is about one name."""
+    return tuple(events(connection, *(() if name is None else (_event.name == name,))))
+
+
+def events(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Event]:
+    """Entries of the log that meet `conditions`, in order.
+
+    Raises:
+        StoreDamagedError: an entry cannot be read at all.
+    """
+    for row in connection.execute(_EVENTS.where(*conditions)).mappings():
+        yield read_event(row)
+
+
+def raw_events(connection: Connection) -> Iterator[RowMapping]:
+    """The whole log, unread: for a reader that goes on past what is damaged."""
+    yield from connection.execute(_EVENTS).mappings()
+
+
+def read_event(row: RowMapping) -> Event:
+    """One entry from its row.
+
+    Raises:
+        StoreDamagedError: it cannot be read at all.
+    """
+    try:
+        return Event.model_validate(dict(row))
+    except ValidationError as error:
+        raise StoreDamagedError(f"event {row['sequence']} cannot be read") from error
+
+
+def events_since(connection: Connection, sequence: int) -> tuple[Event, ...]:
+    """The entries after `sequence`, each link verified.
+
+    Raises:
+        StoreDamagedError: the chain is broken there.
+    """
+    start = link_at(connection, sequence)
+    found = tuple(events(connection, _event.sequence > sequence))
+    for _, damage in chain_damage(found, start):
+        raise StoreDamagedError(f"{damage.where}: {damage.problem}")
+    return found
+
+
+def link_at(connection: Connection, sequence: int) -> Link:
+    """The link that the entry `sequence` is.
+
+    Raises:
+        StoreDamagedError: there is none.
+    """
+    if sequence == 0:
+        return Link()
+    found = connection.scalar(select(_event.hash).where(_event.sequence == sequence))
+    if found is None:
+        raise StoreDamagedError(f"event {sequence} is missing from the log")
+    return Link(sequence=sequence, hash=found)
+
+
+def kept_head(connection: Connection) -> Link:
+    """The last link, as kept apart from the log."""
+    row = connection.execute(select(tables.log_head.c.sequence, tables.log_head.c.hash)).first()
+    return Link() if row is None else Link(sequence=row.sequence, hash=row.hash)
+
+
+def checked_head(connection: Connection) -> Link:
+    """The last link of the log.
+
+    Raises:
+        StoreDamagedError: the log does not end where it must.
+    """
+    kept = kept_head(connection)
+    last = connection.scalar(select(func.max(_event.sequence))) or 0
+    if last != kept.sequence or link_at(connection, last) != kept:
+        raise StoreDamagedError(f"the log ends at event {last}, and must at {kept.sequence}")
+    return kept
+
+
+def load(connection: Connection, row: VersionRow) -> ToolVersion:
+    """One version, verified, with the links beside its last event and the end of the log.
+
+    Raises:
+        StoreDamagedError: anything about it is not what was put in.
+    """
+    checked_head(connection)
+    record = _Gathered(connection, [row]).record(row)
+    _check_links(connection, record.events[-1])
+    return assemble(record)
+
+
+def load_all(
+    connection: Connection, rows: Sequence[VersionRow], on_damage: OnDamage | None = None
+) -> Iterator[ToolVersion]:
+    """Many versions, each verified by itself; the chain as a whole is the audit's matter.
+
+    Raises:
+        StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
+    """
+    for start in range(0, len(rows), BATCH):
+        chunk = rows[start : start + BATCH]
+        gathered = _Gathered(connection, chunk)
+        for row in chunk:
+            try:
+                yield assemble(gathered.record(row))
+            except StoreDamagedError as error:
+                if on_damage is None:
+                    raise
+                on_damage(row, error)
+
+
+class _Gathered:
+    """What the tables have about some versions, read in few queries."""
+
+    def __init__(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
+        digests = [row.digest for row in rows]
+        self._events: dict[str, list[RowMapping]] = defaultdict(list)
+        for row in connection.execute(_EVENTS.where(_event.version.in_(digests))).mappings():
+            self._events[row["digest"]].append(row)
+        self._evidence_of: dict[str, str] = {
+            row.digest: row.version
+            for row in connection.execute(
+                select(tables.evidence.c.digest, tables.evidence.c.version).where(
+                    tables.evidence.c.version.in_(digests)
+                )
+            )
+        }
+        self._blobs = read_raw_blobs(
+            connection,
+            [*self._evidence_of, *(r.source for r in rows), *(r.source_schema for r in rows)],
+        )
+
+    def record(self, row: VersionRow) -> Record:
+        """What is about `row`.
+
+        Raises:
+            StoreDamagedError: an event of it is not what was put in.
+        """
+        entries = tuple(read_event(entry) for entry in self._events[row.digest])
+        return Record(
+            row=row,
+            events=entries,
+            details=details_of(row, entries),
+            evidence_of=self._evidence_of,
+            blobs=self._blobs,
+        )
+
+
+def _check_links(connection: Connection, event: Event) -> None:
+    near = _event.sequence.in_([event.sequence - 1, event.sequence + 1])
+    links = {
+        row.sequence: row
+        for row in connection.execute(
+            select(_event.sequence, _event.hash, _event.previous_hash).where(near)
+        )
+    }
+    before, after = links.get(event.sequence - 1), links.get(event.sequence + 1)
+    before_hash = before.hash if before else GENESIS_HASH
+    broken = event.previous_hash != before_hash or (before is None and event.sequence != 1)
+    if broken or (after is not None and after.previous_hash != event.hash):
+        raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")
+
+
+def _rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[VersionRow]:
+    query = _VERSION_ROWS.where(*conditions).order_by(tables.tool.c.name, _version.sequence)
+    return [VersionRow(**row) for row in connection.execute(query).mappings()]

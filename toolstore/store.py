@@ -1,0 +1,316 @@
+"""`ToolStore`: the store as everybody else sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from sqlalchemy import Connection
+
+from policies.decision import Approval, Decision
+from toolstore import audit, reading
+from toolstore.assemble import VersionRow
+from toolstore.errors import StoreDamagedError, ToolNotCallableError
+from toolstore.events import EventType
+from toolstore.head import Head
+from toolstore.index import BUSY_SECONDS, prepare
+from toolstore.lane import Lane
+from toolstore.models import (
+    Event,
+    Lifecycle,
+    Submission,
+    ToolRef,
+    ToolSummary,
+    ToolVersion,
+    VerifyReport,
+)
+from toolstore.writing import Writer
+
+T = TypeVar("T")
+
+CALLABLE: Final = frozenset({Lifecycle.APPROVED, Lifecycle.DEPRECATED})
+"""States in which an exact reference may be called."""
+
+DamageListener = Callable[[str, StoreDamagedError], None]
+
+
+def utc_now() -> datetime:
+    """The clock of a store that was given no other."""
+    return datetime.now(UTC)
+
+
+class ToolStore:
+    """Keeps accepted tools in one folder that any number of processes share.
+
+    Every change is one transaction, on the disk before the call returns. What is read as a
+    `ToolVersion` was verified against digest, evidence and log; summaries are the tables' word
+    and good for showing.
+    """
+
+    def __init__(
+        self, database: Path, *, busy_seconds: float, clock: Callable[[], datetime]
+    ) -> None:
+        self._clock = clock
+        self._reads = Lane(database, busy_seconds, writes=False)
+        self._writes = Lane(database, busy_seconds, writes=True)
+        self._head = Head(database, busy_seconds)
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Self:
+        """Open the store in `folder`; made where it is missing, brought up to date where old.
+
+        Raises:
+            StoreUnusableError: the folder cannot be used, or a later program made the store.
+            StoreDamagedError: the file is a link, no database, or another program's.
+            StoreBusyError: another process kept the lock for `busy_seconds`.
+        """
+        database = await asyncio.to_thread(prepare, folder, busy_seconds)
+        return cls(database, busy_seconds=busy_seconds, clock=clock)
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the files; safe to do twice."""
+        self._head.close()
+        await self._reads.close()
+        await self._writes.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # -- changes ---------------------------------------------------------------------------------
+
+    async def admit(self, submission: Submission, *, actor: str) -> ToolVersion:
+        """Take in a proven version: approved where the decision allows, else quarantined.
+
+        The same submission again gives the version that is there. One that was quarantined and
+        is now allowed becomes approved; one that was replaced becomes current again. Whatever
+        was approved of the name becomes deprecated in the same transaction.
+
+        Raises:
+            TransitionError: refused by the decision, revoked before, rolled back from, evidence
+                about something else, or the name reads like another tool's. Nothing was written.
+            StoreBusyError: nothing was written, and a retry mends it.
+        """
+        return await self._write(actor, lambda writer: writer.admit(submission))
+
+    async def approve(
+        self, digest: str, approval: Approval, decision: Decision, *, actor: str
+    ) -> ToolVersion:
+        """Make a quarantined version the approved one, on a person's word and the policy's.
+
+        The bytes are verified first.
+
+        Raises:
+            TransitionError: not quarantined, the approval is of another digest, or the decision
+                does not allow it.
+            ToolNotFoundError: no version has this digest.
+        """
+
+        def work(writer: Writer) -> ToolVersion:
+            row = reading.require_digest(writer.connection, digest)
+            return writer.approve(row, approval, decision)
+
+        return await self._write(actor, work)
+
+    async def reject(self, digest: str, *, actor: str, reason: str) -> ToolVersion:
+        """Say no to a quarantined version; it is revoked then.
+
+        Raises:
+            TransitionError: it is not quarantined.
+            ToolNotFoundError: no version has this digest.
+        """
+
+        def work(writer: Writer) -> ToolVersion:
+            row = reading.require_digest(writer.connection, digest)
+            return writer.take_back(row, EventType.REJECTED, reason)
+
+        return await self._write(actor, work)
+
+    async def revoke(self, which: ToolRef | str, *, actor: str, reason: str) -> ToolVersion:
+        """Take a version back for good, by reference or whole digest.
+
+        A bare name means its approved version. Nothing takes its place: `rollback` is the way
+        to an earlier one.
+
+        Raises:
+            TransitionError: it is revoked already.
+            ToolNotFoundError: there is no such version.
+        """
+
+        def work(writer: Writer) -> ToolVersion:
+            row = (
+                reading.require_digest(writer.connection, which)
+                if isinstance(which, str)
+                else reading.find_row(writer.connection, which)
+            )
+            return writer.take_back(row, EventType.REVOKED, reason)
+
+        return await self._write(actor, work)
+
+    async def rollback(
+        self, name: str, *, actor: str, reason: str, to: ToolRef | None = None
+    ) -> ToolVersion:
+        """Make an earlier version the approved one again: the one replaced last, or `to`.
+
+        Raises:
+            TransitionError: there is none, or `to` is not deprecated.
+            ToolNotFoundError: there is no such tool or version.
+        """
+        return await self._write(actor, lambda writer: writer.rollback(name, reason, to))
+
+    # -- single versions -------------------------------------------------------------------------
+
+    async def get(self, ref: ToolRef) -> ToolVersion:
+        """The version that a call of `ref` runs, verified.
+
+        A bare name means its approved version; an exact reference may be deprecated too.
+
+        Raises:
+            ToolNotFoundError: there is no such tool or version.
+            ToolNotCallableError: it is there, and its state forbids calling it.
+            StoreDamagedError: it is not what was put in.
+        """
+        return await self._reads.run(partial(_get, ref=ref))
+
+    async def find(self, ref: ToolRef) -> ToolVersion:
+        """The version that a person means by `ref`, in whatever state, verified.
+
+        A bare name means its approved version, else its latest.
+
+        Raises:
+            ToolNotFoundError: there is no such tool or version.
+            StoreDamagedError: it is not what was put in.
+        """
+
+        def work(connection: Connection) -> ToolVersion:
+            return reading.load(connection, reading.find_row(connection, ref))
+
+        return await self._reads.run(work)
+
+    # -- many ------------------------------------------------------------------------------------
+
+    async def history(self, name: str) -> tuple[ToolVersion, ...]:
+        """All versions of a name, oldest first.
+
+        Raises:
+            ToolNotFoundError: there is no such tool.
+            StoreDamagedError: one is not what was put in.
+        """
+
+        def work(connection: Connection) -> tuple[ToolVersion, ...]:
+            rows = reading.require_name(connection, name)
+            return tuple(reading.load_all(connection, rows))
+
+        return await self._reads.run(work)
+
+    async def pending(self, *, on_damage: DamageListener | None = None) -> tuple[ToolVersion, ...]:
+        """All versions that wait for a person, by name.
+
+        Raises:
+            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
+        """
+        return await self._in_state(Lifecycle.QUARANTINED, on_damage)
+
+    async def current_versions(
+        self, *, on_damage: DamageListener | None = None
+    ) -> tuple[ToolVersion, ...]:
+        """The approved version of every name, by name.
+
+        With `on_damage`, which gets the reference and the error, a damaged one is left out and
+        the others come; without it, one damaged version is an error.
+
+        Raises:
+            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
+        """
+        return await self._in_state(Lifecycle.APPROVED, on_damage)
+
+    async def summaries(
+        self, states: Collection[Lifecycle] | None = None
+    ) -> tuple[ToolSummary, ...]:
+        """One line a version, by name and sequence: all, or those in `states`. Not verified."""
+        return await self._reads.run(partial(reading.summaries, states=states))
+
+    # -- the log ---------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        """Sequence of the last event, 0 for none: microseconds, for asking at every turn.
+
+        Raises:
+            StoreDamagedError: the log is shorter than it was.
+        """
+        return self._head.sequence()
+
+    async def changes_since(self, sequence: int) -> tuple[Event, ...]:
+        """The events after `sequence`, verified as a chain.
+
+        Raises:
+            StoreDamagedError: the chain is broken there.
+        """
+        return await self._reads.run(partial(reading.events_since, sequence=sequence))
+
+    async def events(self, name: str | None = None) -> tuple[Event, ...]:
+        """The log, or what of it is about one name; `verify` checks it."""
+        return await self._reads.run(partial(reading.log, name=name))
+
+    async def verify(self) -> VerifyReport:
+        """Check every byte, version, link and derived state; damage is the answer, not an error."""
+        return await audit.verify(self._reads)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _write(self, actor: str, work: Callable[[Writer], T]) -> T:
+        at = self._clock()
+        return await self._writes.run(
+            lambda connection: work(Writer(connection=connection, at=at, actor=actor))
+        )
+
+    async def _in_state(
+        self, state: Lifecycle, on_damage: DamageListener | None
+    ) -> tuple[ToolVersion, ...]:
+        damaged: list[tuple[str, StoreDamagedError]] = []
+
+        def note(row: VersionRow, error: StoreDamagedError) -> None:
+            damaged.append((row.ref, error))
+
+        def work(connection: Connection) -> tuple[ToolVersion, ...]:
+            rows = reading.rows_in_state(connection, [state])
+            return tuple(reading.load_all(connection, rows, note if on_damage else None))
+
+        versions = await self._reads.run(work)
+        if on_damage is not None:
+            for ref, error in damaged:
+                on_damage(ref, error)
+        return versions
+
+
+def _get(connection: Connection, ref: ToolRef) -> ToolVersion:
+    row = reading.find_row(connection, ref)
+    version = reading.load(connection, row)
+    bare = ref.sequence is None and ref.digest is None
+    if bare and version.state is not Lifecycle.APPROVED:
+        rows = reading.rows_of_name(connection, ref.name)
+        states = ", ".join(f"@{row.sequence} {row.state}" for row in rows)
+        raise ToolNotCallableError(
+            str(ref), "without an approved version", f"its versions are {states}"
+        )
+    if version.state not in CALLABLE:
+        raise ToolNotCallableError(str(version.ref), version.state.value, version.state_reason)
+    return version

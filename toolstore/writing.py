@@ -1,0 +1,334 @@
+"""The steps of the life-cycle, each inside one transaction that the caller holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from policies.decision import Approval, Decision
+from policies.value import canonical_json, sha256_digest
+from toolstore import reading, tables
+from toolstore.assemble import VersionRow
+from toolstore.blobs import put_blobs
+from toolstore.errors import ToolNotFoundError, TransitionError
+from toolstore.events import (
+    Birth,
+    EventDetail,
+    EventType,
+    Step,
+    is_allowed,
+    seal,
+    skeleton,
+    time_text,
+)
+from toolstore.models import Event, Lifecycle, Submission, ToolRef, ToolVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes as one actor at one time."""
+
+    connection: Connection
+    at: datetime
+    actor: str
+
+    def admit(self, submission: Submission) -> ToolVersion:
+        """Take in a proven version; see `ToolStore.admit`."""
+        _check_submission(submission)
+        row = reading.row_of_digest(self.connection, submission.digest)
+        if row is None:
+            self._let_in(self._take_in(submission), submission)
+        else:
+            reading.load(self.connection, row)
+            self._admit_again(row, submission)
+        return self._reread(submission.digest)
+
+    def approve(self, row: VersionRow, approval: Approval, decision: Decision) -> ToolVersion:
+        """Make a quarantined version the approved one; see `ToolStore.approve`."""
+        version = reading.load(self.connection, row)
+        if approval.digest != version.digest:
+            raise TransitionError(
+                row.ref,
+                f"the approval is of {approval.digest}, and this is {version.digest}; "
+                "look at it again and approve what is shown",
+            )
+        self._require(row, EventType.APPROVED)
+        if not decision.allowed:
+            raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
+        detail = EventDetail(approval=approval, decision=decision)
+        self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
+        return self._reread(row.digest)
+
+    def take_back(self, row: VersionRow, kind: EventType, reason: str) -> ToolVersion:
+        """Reject or revoke; see `ToolStore.reject` and `ToolStore.revoke`."""
+        self._require(row, kind)
+        self._record(row, kind, reason)
+        return self._reread(row.digest)
+
+    def rollback(self, name: str, reason: str, to: ToolRef | None) -> ToolVersion:
+        """Go back to an earlier version; see `ToolStore.rollback`."""
+        rows = reading.rows_of_name(self.connection, name)
+        if not rows:
+            raise ToolNotFoundError(name, known=reading.names(self.connection))
+        target = self._predecessor(name, rows) if to is None else reading.only_match(rows, to)
+        self._require(target, EventType.RESTORED)
+        reading.load(self.connection, target)
+        self._make_current(target, EventType.RESTORED, reason, EventDetail())
+        return self._reread(target.digest)
+
+    def _take_in(self, submission: Submission) -> VersionRow:
+        """Keep the bytes and the row; the version is then quarantined."""
+        source, provenance = submission.source, submission.provenance
+        schema_bytes = canonical_json(submission.source_schema.model_dump(mode="json"))
+        evidence_bytes = canonical_json(submission.evidence.model_dump(mode="json"))
+        put_blobs(self.connection, [canonical_json(source.to_json()), schema_bytes, evidence_bytes])
+        tool = self._tool_id(source.name)
+        siblings = reading.rows_of_name(self.connection, source.name)
+        current = _approved(siblings)
+        row = VersionRow(
+            digest=submission.digest,
+            name=source.name,
+            tool=tool,
+            sequence=max((sibling.sequence for sibling in siblings), default=0) + 1,
+            parent=current.digest if current else None,
+            source=source.digest,
+            source_schema=sha256_digest(schema_bytes),
+            image_digest=submission.image_digest,
+            level=submission.level.value,
+            description=source.description,
+            author=provenance.author,
+            origin=provenance.origin.value,
+            created_at=time_text(provenance.created_at),
+            state=None,
+            state_event=None,
+        )
+        self._insert_version(row)
+        self._insert_evidence(row, submission)
+        birth = Birth(
+            sequence=row.sequence,
+            parent=row.parent,
+            level=submission.level,
+            provenance=provenance,
+        )
+        row = self._record(row, EventType.SUBMITTED, "submitted", EventDetail(birth=birth))
+        return self._record(
+            row,
+            EventType.QUARANTINED,
+            _words(submission.decision),
+            EventDetail(evidence=submission.evidence.digest, decision=submission.decision),
+        )
+
+    def _let_in(self, row: VersionRow, submission: Submission) -> None:
+        """From quarantine to approved, where the policy allows it without a person."""
+        decision = submission.decision
+        if decision.allowed:
+            detail = EventDetail(evidence=submission.evidence.digest, decision=decision)
+            self._make_current(row, EventType.ADMITTED, _words(decision), detail)
+
+    def _admit_again(self, row: VersionRow, submission: Submission) -> None:
+        """The same bytes came before: what they are now decides."""
+        if row.state == Lifecycle.QUARANTINED and submission.decision.allowed:
+            self._insert_evidence(row, submission)
+            self._let_in(row, submission)
+        elif row.state == Lifecycle.REVOKED:
+            raise TransitionError(
+                row.ref,
+                f"these very bytes were revoked ({self._last_event(row).reason}); "
+                "revoked is an end, so change the tool and submit it as a new version",
+            )
+        elif row.state == Lifecycle.DEPRECATED:
+            self._restore(row, submission)
+
+    def _restore(self, row: VersionRow, submission: Submission) -> None:
+        """A replaced version came again; it is current again, unless a person went back from it."""
+        way = f"`toolkiln tools rollback {row.name} --to {row.ref}` makes it current again"
+        if self._last_event(row).type == EventType.ROLLED_BACK:
+            raise TransitionError(row.ref, f"it was rolled back from; {way}")
+        if not submission.decision.allowed:
+            raise TransitionError(
+                row.ref, f"it was replaced, and the policy asks for a person; {way}"
+            )
+        self._insert_evidence(row, submission)
+        detail = EventDetail(evidence=submission.evidence.digest, decision=submission.decision)
+        self._make_current(row, EventType.RESTORED, "submitted again", detail)
+
+    def _make_current(
+        self, row: VersionRow, kind: EventType, reason: str, detail: EventDetail
+    ) -> None:
+        """Approve `row`; whatever was approved of the name gives way first."""
+        current = _approved(reading.rows_of_name(self.connection, row.name))
+        if current is not None:
+            back = kind is EventType.RESTORED and detail.decision is None
+            backwards = back and row.sequence < current.sequence
+            leaving = EventType.ROLLED_BACK if backwards else EventType.SUPERSEDED
+            self._record(current, leaving, f"{row.ref} is current now: {reason}")
+        self._record(row, kind, reason, detail)
+
+    def _predecessor(self, name: str, rows: list[VersionRow]) -> VersionRow:
+        """What was replaced last and not gone back from since."""
+        replaced = [
+            row
+            for row in rows
+            if row.state == Lifecycle.DEPRECATED
+            and self._last_event(row).type == EventType.SUPERSEDED
+        ]
+        if not replaced:
+            raise TransitionError(
+                name,
+                "there is no earlier version to go back to; "
+                f"`toolkiln tools history {name}` shows what there is, `--to` names one",
+            )
+        return max(replaced, key=lambda row: row.state_event or 0)
+
+    def _require(self, row: VersionRow, kind: EventType) -> None:
+        state = None if row.state is None else Lifecycle(row.state)
+        if not is_allowed(kind, state):
+            raise TransitionError(row.ref, f"it is {row.state}, so it cannot be {_PASSIVE[kind]}")
+
+    def _record(
+        self,
+        row: VersionRow,
+        kind: EventType,
+        reason: str,
+        detail: EventDetail | None = None,
+    ) -> VersionRow:
+        """Seal one event into the log, and bring what derives from it along."""
+        head = reading.checked_head(self.connection)
+        step = Step(
+            type=kind,
+            digest=row.digest,
+            name=row.name,
+            from_state=None if row.state is None else Lifecycle(row.state),
+            reason=reason,
+            detail=detail or EventDetail(),
+        )
+        event = seal(step, head, at=self.at, actor=self.actor)
+        self._insert_event(event)
+        self._set_head(event, first=head.sequence == 0)
+        self._set_state(row, event)
+        return replace(row, state=event.to_state.value, state_event=event.sequence)
+
+    def _insert_event(self, event: Event) -> None:
+        self.connection.execute(
+            insert(tables.event).values(
+                sequence=event.sequence,
+                previous_hash=event.previous_hash,
+                hash=event.hash,
+                at=time_text(event.at),
+                actor=event.actor,
+                type=event.type,
+                version=event.digest,
+                name=event.name,
+                from_state=event.from_state,
+                to_state=event.to_state,
+                policy_digest=event.policy_digest,
+                reason=event.reason,
+                detail=event.detail,
+            )
+        )
+
+    def _set_head(self, event: Event, *, first: bool) -> None:
+        values = {"sequence": event.sequence, "hash": event.hash}
+        if first:
+            self.connection.execute(insert(tables.log_head).values(id=1, **values))
+        else:
+            self.connection.execute(update(tables.log_head).values(values))
+
+    def _set_state(self, row: VersionRow, event: Event) -> None:
+        state = tables.version_state
+        self.connection.execute(delete(state).where(state.c.version == row.digest))
+        self.connection.execute(
+            insert(state).values(
+                version=row.digest,
+                tool=row.tool,
+                state=event.to_state,
+                event=event.sequence,
+            )
+        )
+
+    def _tool_id(self, name: str) -> int:
+        """The tool of that name, made where it is missing.
+
+        Raises:
+            TransitionError: another tool's name looks the same.
+        """
+        tool = tables.tool.c
+        form = skeleton(name)
+        found = self.connection.execute(
+            select(tool.id, tool.name).where(tool.skeleton == form)
+        ).first()
+        if found is None:
+            number = (self.connection.scalar(select(func.max(tool.id))) or 0) + 1
+            row = {"id": number, "name": name, "skeleton": form}
+            self.connection.execute(insert(tables.tool).values(row))
+            return number
+        if found.name != name:
+            raise TransitionError(
+                name,
+                f"its name reads like that of the tool {found.name!r}, which is there already; "
+                "choose another name, or submit a new version of that one under its exact name",
+            )
+        return int(found.id)
+
+    def _insert_version(self, row: VersionRow) -> None:
+        columns = {column.name for column in tables.tool_version.columns}
+        values = {name: getattr(row, name) for name in columns}
+        self.connection.execute(insert(tables.tool_version).values(values))
+
+    def _insert_evidence(self, row: VersionRow, submission: Submission) -> None:
+        evidence = tables.evidence
+        digest = submission.evidence.digest
+        put_blobs(self.connection, [canonical_json(submission.evidence.model_dump(mode="json"))])
+        known = select(evidence.c.digest).where(evidence.c.digest == digest)
+        if self.connection.scalar(known) is None:
+            values = {"digest": digest, "version": row.digest}
+            self.connection.execute(insert(evidence).values(values))
+
+    def _last_event(self, row: VersionRow) -> Event:
+        found = reading.events(self.connection, tables.event.c.sequence == row.state_event)
+        return next(found)
+
+    def _reread(self, digest: str) -> ToolVersion:
+        row = reading.row_of_digest(self.connection, digest)
+        if row is None:
+            raise ToolNotFoundError(digest)
+        return reading.load(self.connection, row)
+
+
+_PASSIVE = {
+    EventType.APPROVED: "approved; only a quarantined version can",
+    EventType.REJECTED: "rejected; only a quarantined version can, and `revoke` takes others back",
+    EventType.REVOKED: "revoked again",
+    EventType.RESTORED: "gone back to; only a deprecated version can",
+}
+
+
+def _check_submission(submission: Submission) -> None:
+    """Refuse what contradicts itself, before anything is written."""
+    evidence, decision = submission.evidence, submission.decision
+    name = submission.source.name
+    if not decision.allowed and not decision.needs_review:
+        raise TransitionError(name, f"the policy refused it: {_words(decision)}")
+    about = (evidence.subject, evidence.source_digest, evidence.image_digest)
+    if about != (submission.digest, submission.source.digest, submission.image_digest):
+        raise TransitionError(
+            name,
+            f"its evidence is about {evidence.subject} on {evidence.image_digest}, "
+            f"and the version is {submission.digest} on {submission.image_digest}",
+        )
+    if evidence.report.level is not submission.level:
+        raise TransitionError(
+            name,
+            f"it passed the lint level {evidence.report.level.value}, "
+            f"and was submitted as {submission.level.value}",
+        )
+
+
+def _approved(rows: list[VersionRow]) -> VersionRow | None:
+    return next((row for row in rows if row.state == Lifecycle.APPROVED), None)
+
+
+def _words(decision: Decision) -> str:
+    return "; ".join(decision.reasons) or "no reason was given"
