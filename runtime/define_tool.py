@@ -128,8 +128,8 @@ def _explain(error: ValidationError) -> str:
     ]
     return "\n".join(
         [
-            "define_tool was not run: its arguments are not as expected. Mend these and call it "
-            "again with the complete tool:",
+            "define_tool was not run: its arguments are not as expected.",
+            "Mend these and call it again with the complete tool:",
             *problems,
         ]
     )

@@ -61,7 +61,7 @@ class ToolLoader:
 
     async def refresh(self) -> None:
         """Notice what changed in the store: one cheap look at the end of its log."""
-        head = await self._store.head()
+        head = self._store.head()
         if head == self._head:
             return
         summaries = await self._store.summaries((Lifecycle.APPROVED,))
@@ -128,7 +128,7 @@ class ToolLoader:
         problems = validate(arguments, version.source_schema.parameters)
         if problems:
             return _refused(ref, _arguments_text(version, problems))
-        if await self._store.head() != self._head:
+        if self._store.head() != self._head:
             await self.refresh()
             try:
                 version = await self._store.get(ToolRef(name=version.name, digest=version.digest))

@@ -25,9 +25,11 @@ from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
 from runtime.sessions import Session
-from runtime.settings import Settings, read_settings
+from runtime.settings import Api, Settings, read_settings
 from runtime.tools import CallContext, Tool, ignore_progress
 from runtime.toolset import Toolset
+from runtime.transcript import Transcript
+from runtime.transcript import read as read_transcript
 from sandbox.base import Sandbox
 from sandbox.docker_sandbox import open_docker_sandbox
 from toolstore.bundle import read_bundle
@@ -133,9 +135,7 @@ class Runtime:
                 f"{version.ref} has digest {version.digest}, but {shown_digest} was shown; "
                 f"nothing was approved. Look at it again: toolkiln review show {version.ref}"
             )
-        approval = Approval(
-            principal=principal, digest=shown_digest, at=_now(), comment=comment
-        )
+        approval = Approval(principal=principal, digest=shown_digest, at=_now(), comment=comment)
         decision = self.policy.policy.decide(
             AdmissionRequest(
                 digest=version.digest,
@@ -177,7 +177,7 @@ class Runtime:
         resume: str | None = None,
         host_tools: Sequence[Tool] = (),
         budget: Budget | None = None,
-        on_event: SessionListener | None = None,
+        on_event: SessionListener = ignore_progress,
     ) -> Session:
         """A conversation with a model that has this store's tools and may define more.
 
@@ -185,7 +185,51 @@ class Runtime:
             ModelUnavailableError: No model was named, or there is no key for it.
             TranscriptError: There is no session to resume, or it is running elsewhere.
         """
-        raise NotImplementedError
+        folder = self.settings.sessions_folder
+        if resume is not None and model is None:
+            model = read_transcript(folder, resume)[0].model
+        chat = self._model(model, api)
+        budget = budget or Budget(self.settings.budget, price=self.settings.prices.get(chat.name))
+        toolset = Toolset(
+            builtins=(DefineTool(self._define_for_session),),
+            host_tools=host_tools,
+            catalog=self.loader,
+            size=self.settings.toolset_size,
+        )
+        if resume is None:
+            session = Session(
+                model=chat,
+                toolset=toolset,
+                transcript=Transcript.create(folder, model=chat.name),
+                budget=budget,
+                on_event=on_event,
+            )
+        else:
+            session = Session.resume(
+                folder, resume, model=chat, toolset=toolset, budget=budget, on_event=on_event
+            )
+        self._sessions.append(session)
+        return session
+
+    def _model(self, model: str | ChatModel | None, api: str | None) -> ChatModel:
+        """The model that was given, or the one of that name; ours to close then."""
+        if model is not None and not isinstance(model, str):
+            return model
+        name = model or self.settings.model
+        if name is None:
+            raise UsageError(
+                "no model is named: give --model, or set TOOLKILN_MODEL or `model` in toolkiln.toml"
+            )
+        key = self.settings.api_key
+        shape = Api(api) if api else self.settings.api
+        made = make_model(
+            name,
+            api=None if shape is None else "chat" if shape is Api.CHAT else "responses",
+            base_url=self.settings.base_url,
+            api_key=key.get_secret_value() if key else None,
+        )
+        self._models.append(made)
+        return made
 
     async def _define_for_session(
         self, source: ToolSource, context: CallContext, on_event: AdmissionListener
