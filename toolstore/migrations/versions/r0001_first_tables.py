@@ -115,8 +115,8 @@ def _forbid_changes(table: str, keys: tuple[str, ...]) -> None:
         )
     # INSERT OR REPLACE would delete the old row without the trigger above being asked.
     same = " OR ".join(f"{key} = NEW.{key}" for key in keys)
+    taken = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - names of this module
     op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {taken} "
         f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     )
