@@ -44,7 +44,7 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
 
 
-def guarded(program: Callable[[], object], debug: bool) -> int:  # noqa: FBT001 - one call
+def guarded(program: Callable[[], object], *, debug: bool) -> int:
     """Run `program`; say what went wrong in one line and answer the exit code."""
     try:
         program()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeAlias, TypeVar
@@ -28,7 +29,8 @@ AsJson: TypeAlias = Annotated[
 
 def print_json(value: JsonValue) -> None:
     """Print one JSON document; ASCII, so that nothing in it can act on a terminal."""
-    text = json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)
+    indent = 2 if sys.stdout.isatty() else None
+    text = json.dumps(value, indent=indent, ensure_ascii=True, allow_nan=False)
     write(text.replace("\x7f", "\\u007f") + "\n")
 
 
@@ -65,7 +67,7 @@ def print_columns(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
 def write(text: str) -> None:
     """Write `text`, which is already fit to be shown; end quietly where nobody reads it."""
     try:
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         leave_the_pipe_alone()
@@ -83,8 +85,29 @@ def answer_no() -> NoReturn:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end in a loop of its own."""
-    return asyncio.run(work)
+    """Run `work` to its end in a loop of its own; SIGTERM cancels it, so that it cleans up."""
+    return asyncio.run(_terminable(work))
+
+
+async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.ensure_future(work)
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def console(settings: Settings, *, file: TextIO | None = None) -> Console:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated, Final
 
 import typer
@@ -34,9 +36,14 @@ _GLOBAL_SWITCHES: Final = ("--debug", "--no-color")
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and answer its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a lone surrogate must not end us
     front, rest = hoist(arguments)
-    program = assemble(next((word for word in rest if not word.startswith("-")), None))
-    return guarded(lambda: program([*front, *rest], prog_name="toolkiln"), "--debug" in front)
+    wanted = next((word for word in rest if not word.startswith("-")), None)
+    return guarded(
+        lambda: assemble(wanted)([*front, *rest], prog_name="toolkiln"), debug="--debug" in front
+    )
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

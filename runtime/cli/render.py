@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -77,7 +78,8 @@ def finding_lines(finding: Finding) -> list[str]:
     lines = [escape_text(head, keep_newlines=False)]
     if finding.source_line is not None and finding.line is not None:
         number = str(finding.line)
-        lines.append(f"  {number} | {escape_text(finding.source_line, keep_newlines=False)}")
+        shown = finding.source_line.replace("\n", "\\n")
+        lines.append(f"  {number} | {escape_text(shown)}")
         if finding.column is not None:
             lines.append(f"  {' ' * len(number)} | {_caret(finding)}")
     lines.append(f"  fix: {escape_text(finding.suggestion, keep_newlines=False)}")
@@ -88,7 +90,8 @@ def _caret(finding: Finding) -> str:
     start = finding.column or 1
     same_line = finding.end_line in (None, finding.line)
     end = finding.end_column if same_line and finding.end_column is not None else start + 1
-    return " " * (start - 1) + "^" * max(1, end - start)
+    before = (finding.source_line or "")[: start - 1].ljust(start - 1)
+    return re.sub(r"[^\t]", " ", before) + "^" * max(1, end - start)
 
 
 def findings_view(findings: Sequence[Finding]) -> RenderableType:

@@ -87,10 +87,16 @@ def explanation(profile: PolicyProfile) -> tuple[str, ...]:
         review,
         f"An admission by review takes {admission.approvers} approval(s); the author "
         + ("may be one of them." if admission.author_may_approve else "cannot be one of them."),
-        f"At least {evidence.examples} example(s), each passed {evidence.runs_per_example} "
-        "time(s), every time in a fresh container.",
-        f"{evidence.property_runs} generated calls; a crash, time-out or limit there {properties}, "
-        "a result of another type than declared refuses the tool.",
-        f"Every run has at most {run.wall_seconds:g} s, {run.memory_bytes / 2**20:g} MiB of "
-        f"memory, {run.pids} processes and threads, {run.cpus:g} CPU.",
+        (
+            f"At least {evidence.examples} example(s), each passed {evidence.runs_per_example} "
+            "time(s), every time in a fresh container."
+        ),
+        (
+            f"{evidence.property_runs} generated calls; a crash, time-out or limit there "
+            f"{properties}, a result of another type than declared refuses the tool."
+        ),
+        (
+            f"Every run has at most {run.wall_seconds:g} s, {run.memory_bytes / 2**20:g} MiB of "
+            f"memory, {run.pids} processes and threads, {run.cpus:g} CPU."
+        ),
     )

@@ -1,0 +1,67 @@
+"""`toolkiln call`: run one tool of the store in the sandbox."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from policies.value import JsonObject
+from runtime.cli.invocation import settings_of
+from runtime.cli.output import (
+    AsJson,
+    answer_no,
+    console,
+    json_of,
+    print_json,
+    run_async,
+    say,
+)
+from runtime.cli.toolfile import parse_object, read_text
+
+if TYPE_CHECKING:
+    from runtime.outcome import CallOutcome
+    from runtime.settings import Settings
+
+
+def command(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="NAME, NAME@3 or NAME@sha256:…")],
+    arguments: Annotated[
+        str, typer.Argument(help="JSON object, such as '{\"a\": 1}'; @FILE reads it, - stdin.")
+    ] = "{}",
+    *,
+    policy: Annotated[str | None, typer.Option(help="Profile or file for the ceilings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Call a tool and print its value as JSON; exit code 1 if the tool failed."""
+    settings = settings_of(ctx, policy=policy)
+    outcome = run_async(_call(settings, name, _arguments(arguments)))
+    if as_json:
+        print_json(json_of(outcome))
+    elif outcome.is_error:
+        say(f"error: {outcome.content}")
+    else:
+        print_json(outcome.content)
+    if outcome.execution is not None and outcome.execution.output:
+        say(f"the tool printed:\n{outcome.execution.output}")
+    if outcome.is_error:
+        answer_no()
+
+
+def _arguments(text: str) -> JsonObject:
+    if text == "-":
+        return parse_object(read_text("-"), origin="standard input")
+    if text.startswith("@"):
+        return parse_object(read_text(text[1:]), origin=text[1:])
+    return parse_object(text, origin="ARGUMENTS")
+
+
+async def _call(settings: Settings, name: str, arguments: JsonObject) -> CallOutcome:
+    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - `--help` does without
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
+
+    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+        async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
+            return await runtime.call_tool(name, arguments)

@@ -1,0 +1,420 @@
+"""`toolkiln tools`: what the store holds, and what can be done with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from pydantic import JsonValue
+
+from policies.display import escape_text
+from policies.value import JsonObject
+from runtime.cli.invocation import settings_of
+from runtime.cli.opening import open_store, parse_ref, version_before
+from runtime.cli.options import PolicyName, Principal
+from runtime.cli.output import (
+    AsJson,
+    answer_no,
+    console,
+    json_of,
+    print_columns,
+    print_json,
+    print_lines,
+    print_rich,
+    run_async,
+    say,
+)
+from runtime.errors import UsageError
+from toolstore.listing import summaries_sync
+from toolstore.models import Event, Lifecycle, ToolSummary, ToolVersion, VerifyReport
+
+if TYPE_CHECKING:
+    from policies.evidence import Trial
+    from runtime.admission import Proof
+    from runtime.messages import ToolSpec
+    from runtime.outcome import DefinitionOutcome
+    from runtime.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Look at, check and change the tools in the store.")
+
+LISTED_STATES: Final = (Lifecycle.APPROVED, Lifecycle.QUARANTINED)
+MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:…")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    *,
+    state: Annotated[
+        list[Lifecycle] | None, typer.Option(help="Only versions in this state. Repeatable.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Versions in every state.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the tools that are callable or wait for review, one version a line."""
+    states = tuple(Lifecycle) if everything else (state or LISTED_STATES)
+    summaries = _summaries(settings_of(ctx), states)
+    if as_json:
+        print_json([json_of(summary) for summary in summaries])
+        return
+    print_columns(
+        [
+            (
+                f"{each.name}@{each.sequence}",
+                each.state.value,
+                each.level.value,
+                each.author,
+                each.description,
+            )
+            for each in summaries
+        ],
+        ("TOOL", "STATE", "LEVEL", "AUTHOR", "DESCRIPTION"),
+    )
+
+
+def _summaries(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolSummary, ...]:
+    found = summaries_sync(settings.store_folder, states)
+    if found is not None:
+        return found
+    if not settings.store_folder.exists():  # looking at nothing makes nothing
+        return ()
+
+    async def work() -> tuple[ToolSummary, ...]:
+        async with open_store(settings) as store:
+            return await store.summaries(states)
+
+    return run_async(work())
+
+
+@app.command()
+def show(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
+    """Show one version: source, schema, findings, trials, permissions, what changed, digest."""
+    settings = settings_of(ctx)
+    version, before = run_async(find_with_parent(settings, ref))
+    if as_json:
+        print_json(version_json(version))
+    else:
+        show_version(settings, version, before)
+
+
+async def find_with_parent(settings: Settings, ref: str) -> tuple[ToolVersion, ToolVersion | None]:
+    """A version, verified, and the one that it came to replace."""
+    async with open_store(settings) as store:
+        version = await store.find(parse_ref(ref))
+        return version, await version_before(store, version)
+
+
+def version_json(version: ToolVersion) -> JsonObject:
+    """A version as JSON, with its reference."""
+    fields: JsonObject = version.model_dump(mode="json")
+    return {"ref": str(version.ref), **fields}
+
+
+def show_version(settings: Settings, version: ToolVersion, before: ToolVersion | None) -> None:
+    """Print a version as people review it."""
+    from runtime.cli.render import version_view  # noqa: PLC0415 - lists do without
+
+    print_rich(settings, *version_view(version, before))
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the tool.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the versions of a tool, oldest first, and every event in the log about it."""
+    settings = settings_of(ctx)
+
+    versions, events = run_async(_history(settings, name))
+    if as_json:
+        print_json(
+            {
+                "versions": [version_json(version) for version in versions],
+                "events": [json_of(event) for event in events],
+            }
+        )
+    else:
+        sequences = {version.digest: version.sequence for version in versions}
+        rows = [_event_row(event, sequences) for event in events]
+        print_columns(rows, ("TIME", "VERSION", "EVENT", "STATES", "ACTOR", "REASON"))
+
+
+async def _history(
+    settings: Settings, name: str
+) -> tuple[tuple[ToolVersion, ...], tuple[Event, ...]]:
+    async with open_store(settings) as store:
+        return await store.history(name), await store.events(name)
+
+
+def _event_row(event: Event, sequences: Mapping[str, int]) -> tuple[str, ...]:
+    return (
+        f"{event.at:%Y-%m-%d %H:%M:%S}",
+        f"{event.name}@{sequences.get(event.digest, '?')}",
+        str(event.type),
+        f"{event.from_state or '-'} -> {event.to_state}",
+        event.actor,
+        event.reason,
+    )
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    ref: Ref,
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="[REF]", help="Default: REF against the version before it."),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two versions: code, description, examples, permissions."""
+    from runtime.cli.render import diff_lines, diff_view  # noqa: PLC0415 - lists do without
+
+    settings = settings_of(ctx)
+    before, after = run_async(_two(settings, ref, other))
+    if as_json:
+        lines: list[JsonValue] = [*diff_lines(before, after)]
+        print_json({"before": str(before.ref), "after": str(after.ref), "diff": lines})
+    else:
+        print_rich(settings, diff_view(before, after))
+
+
+async def _two(settings: Settings, ref: str, other: str | None) -> tuple[ToolVersion, ToolVersion]:
+    async with open_store(settings) as store:
+        first = await store.find(parse_ref(ref))
+        if other is not None:
+            return first, await store.find(parse_ref(other))
+        before = await version_before(store, first)
+    if before is None:
+        raise UsageError(f"{first.ref} has no version before it; name two to compare")
+    return before, first
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    query: Annotated[str, typer.Argument(help="What the tool should do.")],
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Find the callable tools that match best, as a model finds them."""
+    found = run_async(_search(settings_of(ctx), query, limit))
+    if as_json:
+        print_json([json_of(spec) for spec in found])
+    else:
+        print_columns([(spec.name, spec.description) for spec in found], ("TOOL", "DESCRIPTION"))
+
+
+async def _search(settings: Settings, query: str, limit: int) -> Sequence[ToolSpec]:
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - lists do without
+
+    async with open_runtime(settings=settings) as runtime:
+        return await runtime.search(query, limit)
+
+
+@app.command("test")
+def retest(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
+    """Run the trials of a version again, in fresh containers; exit code 1 if any example fails."""
+    from policies.findings import has_errors  # noqa: PLC0415 - lists do without
+
+    settings = settings_of(ctx)
+    proof = run_async(_test(settings, ref))
+    passed = not has_errors(proof.findings) and _examples_passed(proof.trials)
+    if as_json:
+        trials: list[JsonValue] = [json_of(trial) for trial in proof.trials]
+        findings: list[JsonValue] = [json_of(finding) for finding in proof.findings]
+        print_json({"ref": ref, "passed": passed, "trials": trials, "findings": findings})
+    else:
+        from runtime.cli.render import findings_view, trials_view  # noqa: PLC0415 - see above
+
+        print_rich(settings, trials_view(proof.trials), findings_view(proof.findings))
+    if not passed:
+        answer_no()
+
+
+def _examples_passed(trials: Sequence[Trial]) -> bool:
+    examples = [trial for trial in trials if trial.expected is not None]
+    return bool(examples) and all(trial.passed for trial in examples)
+
+
+async def _test(settings: Settings, ref: str) -> Proof:
+    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
+
+    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+        async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
+            return await runtime.retest(ref, on_event=renderer.admission)
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only this tool's versions.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Check every byte of the store against its digest, and the log; exit code 1 on damage."""
+    settings = settings_of(ctx)
+    report, wanted = run_async(_verify(settings, name))
+    bad = [ref for ref in wanted if ref not in report.trusted]
+    if as_json:
+        document: JsonObject = report.model_dump(mode="json")
+        not_trusted: list[JsonValue] = [*bad]
+        print_json({**document, "intact": report.intact, "not_trusted": not_trusted})
+    else:
+        print_lines([f"{ref}\t{'ok' if ref in report.trusted else 'DAMAGED'}" for ref in wanted])
+        for damage in report.damage:
+            say(f"{damage.where}: {damage.problem}")
+        say(f"{report.versions} versions, {report.events} events, {report.blobs} blobs checked")
+    if bad or (name is None and not report.intact):
+        answer_no()
+
+
+async def _verify(settings: Settings, name: str | None) -> tuple[VerifyReport, tuple[str, ...]]:
+    async with open_store(settings) as store:
+        report = await store.verify()
+        summaries = await store.summaries()
+        if name is not None and all(each.name != name for each in summaries):
+            await store.history(name)  # says which names there are
+    refs = (
+        f"{each.name}@{each.sequence}" for each in summaries if name is None or each.name == name
+    )
+    return report, tuple(refs)
+
+
+@app.command()
+def rollback(  # noqa: PLR0913 - one parameter an option
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the tool.")],
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="REF", help="Default: the version replaced last.")
+    ] = None,
+    reason: Reason = "rolled back on the command line",
+    principal: Principal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier version of a tool the one that its name means again."""
+    settings = settings_of(ctx, principal=principal)
+    target = None if to is None else parse_ref(to if "@" in to else f"{name}@{to}")
+
+    async def work() -> ToolVersion:
+        async with open_store(settings) as store:
+            return await store.rollback(name, actor=settings.principal, reason=reason, to=target)
+
+    announce(run_async(work()), "is approved again", as_json=as_json)
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    ref: Ref,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the log. Needed: it is for good.")],
+    principal: Principal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a version back for good: nobody can call it any more; its bytes are kept for audit."""
+    settings = settings_of(ctx, principal=principal)
+
+    async def work() -> ToolVersion:
+        async with open_store(settings) as store:
+            return await store.revoke(parse_ref(ref), actor=settings.principal, reason=reason)
+
+    announce(run_async(work()), "is revoked", as_json=as_json)
+
+
+def announce(version: ToolVersion, what: str, *, as_json: bool) -> None:
+    """Say what became of a version."""
+    if as_json:
+        print_json(
+            {
+                "ref": str(version.ref),
+                "digest": version.digest,
+                "state": version.state.value,
+                "reason": version.state_reason,
+            }
+        )
+    else:
+        print_lines([f"{version.ref} {what}\t{version.digest}"])
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    ref: Ref,
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
+    ] = None,
+) -> None:
+    """Write a version as one JSON bundle, which `tools import` takes elsewhere."""
+    from toolstore.bundle import export_bundle  # noqa: PLC0415 - lists do without
+
+    version, _ = run_async(find_with_parent(settings_of(ctx), ref))
+    data = export_bundle(version)
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
+    say(f"{version.ref} written to {output}")
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="A bundle that `tools export` wrote, or -.")],
+    *,
+    policy: PolicyName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an exported tool through lint, trials and policy here; exit code 1 if not admitted."""
+    settings = settings_of(ctx, policy=policy)
+    outcome = run_async(_import(settings, _read_bytes(file)))
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        from runtime.cli.commands.define import show_outcome  # noqa: PLC0415 - lists do without
+
+        show_outcome(settings, outcome)
+    if not outcome.admitted:
+        answer_no()
+
+
+async def _import(settings: Settings, data: bytes) -> DefinitionOutcome:
+    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
+
+    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+        async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
+            return await runtime.import_bundle(data, on_event=renderer.admission)
+
+
+def _read_bytes(name: str) -> bytes:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {escape_text(name)}: {error.strerror or error}") from None
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise UsageError(f"{name} is larger than {MAX_BUNDLE_BYTES} bytes")
+    return data

@@ -1,0 +1,43 @@
+"""Options that several commands share, and the settings that they stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from runtime.settings import Api
+
+Model: TypeAlias = Annotated[str | None, typer.Option(help="Default: $TOOLKILN_MODEL.")]
+ApiName: TypeAlias = Annotated[
+    Api | None,
+    typer.Option("--api", help="Shape of requests. Default: responses on OpenAI, else chat."),
+]
+BaseUrl: TypeAlias = Annotated[
+    str | None, typer.Option("--base-url", help="The model's service. Default: $OPENAI_BASE_URL.")
+]
+PolicyName: TypeAlias = Annotated[
+    str | None, typer.Option("--policy", help="Profile (local, team, production) or policy file.")
+]
+Resume: TypeAlias = Annotated[
+    str | None, typer.Option("--resume", metavar="ID", help="Go on with an earlier session.")
+]
+BudgetTurns: TypeAlias = Annotated[
+    int | None, typer.Option("--budget-turns", help="Requests to the model for one prompt.")
+]
+BudgetTokens: TypeAlias = Annotated[
+    int | None, typer.Option("--budget-tokens", help="Tokens of the session, in and out.")
+]
+BudgetCost: TypeAlias = Annotated[
+    float | None, typer.Option("--budget-cost", help="Cost of the session, if prices are set.")
+]
+BudgetSeconds: TypeAlias = Annotated[
+    float | None, typer.Option("--budget-seconds", help="Time spent on answering.")
+]
+BudgetDefinitions: TypeAlias = Annotated[
+    int | None, typer.Option("--budget-definitions", help="Tools that the session may define.")
+]
+Principal: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--as", metavar="PRINCIPAL", help="Who does this. Default: the user's name."),
+]
