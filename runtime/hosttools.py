@@ -91,16 +91,20 @@ class HostTool:
         name = name or function.__name__
         docstring = docstring_parser.parse(inspect.getdoc(function) or "")
         self._parameters = _parameters(function, name, namespace or {})
-        self._model = _arguments_model(
-            name, self._parameters, {p.arg_name: p.description for p in docstring.params}
-        )
+        descriptions = {param.arg_name: param.description for param in docstring.params}
+        try:
+            self._model = _arguments_model(name, self._parameters, descriptions)
+            schema = self._model.model_json_schema()
+        except (pydantic.PydanticUserError, TypeError) as error:
+            raise UsageError(
+                f"the parameters of host tool {name!r} cannot be described as JSON Schema: {error}"
+            ) from error
         description = description or docstring.description
         if not description:
             raise UsageError(
                 f"host tool {name!r} has no description: give the function a docstring whose "
                 "first line says what it does, or pass description=..."
             )
-        schema = self._model.model_json_schema()
         schema.pop("description", None)
         self.spec = ToolSpec(
             name=name, description=description.strip(), parameters=inlined(schema, name)
@@ -259,16 +263,11 @@ def _arguments_model(
         field.alias_priority = 2
         field.description = field.description or descriptions.get(parameter.name)
         fields[f"p{index}"] = (parameter.annotation, field)
-    try:
-        return pydantic.create_model(
-            f"{name}_arguments",
-            __config__=pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True),
-            **fields,
-        )
-    except (pydantic.PydanticUserError, TypeError) as error:
-        raise UsageError(
-            f"the parameters of host tool {name!r} cannot be described as JSON Schema: {error}"
-        ) from error
+    config = pydantic.ConfigDict(extra="forbid")
+    model: type[pydantic.BaseModel] = pydantic.create_model(
+        f"{name}_arguments", __config__=config, **fields
+    )
+    return model
 
 
 def _without_stop_iteration(call: Callable[[], object]) -> object:
