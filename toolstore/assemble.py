@@ -95,6 +95,19 @@ def evidence_digest(row: VersionRow, details: tuple[EventDetail, ...]) -> str:
     return named[-1]
 
 
+def read_content(row: VersionRow, blobs: Mapping[str, bytes]) -> tuple[ToolSource, ToolSchema]:
+    """Source and schema of a version, which its digest covers.
+
+    Raises:
+        StoreDamagedError: they are missing, or not what the digest says.
+    """
+    source = _parse(row, ToolSource, _blob(row, blobs, row.source))
+    schema = _parse(row, ToolSchema, _blob(row, blobs, row.source_schema))
+    if version_digest(source, schema, row.image_digest) != row.digest:
+        raise _damaged(row, "its source, schema and image do not give its digest")
+    return source, schema
+
+
 def assemble(record: Record) -> ToolVersion:
     """The version, with every byte, link and state verified.
 
@@ -102,10 +115,7 @@ def assemble(record: Record) -> ToolVersion:
         StoreDamagedError: anything about it is not what was put in.
     """
     row = record.row
-    source = _parse(row, ToolSource, _blob(record, row.source))
-    schema = _parse(row, ToolSchema, _blob(record, row.source_schema))
-    if version_digest(source, schema, row.image_digest) != row.digest:
-        raise _damaged(row, "its source, schema and image do not give its digest")
+    source, schema = read_content(row, record.blobs)
     birth = _check_birth(record, source)
     evidence = _evidence(record)
     decisions: list[Decision] = [d.decision for d in record.details if d.decision is not None]
@@ -166,7 +176,7 @@ def _check_state(record: Record) -> Lifecycle:
 def _evidence(record: Record) -> Evidence:
     row = record.row
     digest = evidence_digest(row, record.details)
-    evidence = _parse(row, Evidence, _blob(record, digest))
+    evidence = _parse(row, Evidence, _blob(row, record.blobs, digest))
     if evidence.subject != row.digest or record.evidence_of.get(digest) != row.digest:
         raise _damaged(row, "its evidence is about another version")
     return evidence
@@ -179,12 +189,12 @@ def _approvals(record: Record) -> tuple[Approval, ...]:
     return approvals
 
 
-def _blob(record: Record, digest: str) -> bytes:
-    content = record.blobs.get(digest)
+def _blob(row: VersionRow, blobs: Mapping[str, bytes], digest: str) -> bytes:
+    content = blobs.get(digest)
     if content is None:
-        raise _damaged(record.row, f"the bytes of {digest} are missing")
+        raise _damaged(row, f"the bytes of {digest} are missing")
     if sha256_digest(content) != digest:
-        raise _damaged(record.row, f"the bytes kept under {digest} are not what it says")
+        raise _damaged(row, f"the bytes kept under {digest} are not what it says")
     return content
 
 

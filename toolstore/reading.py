@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
 from toolstore import tables
-from toolstore.assemble import Record, VersionRow, assemble, details_of
+from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.events import GENESIS_HASH, Link, chain_damage
 from toolstore.listing import summaries_of
 from toolstore.models import Event, Lifecycle, ToolRef, ToolSummary, ToolVersion
+from toolstore.search import searchable_text
 
 _version = tables.tool_version.c
 _state = tables.version_state.c
@@ -286,6 +287,30 @@ def load_all(
                 if on_damage is None:
                     raise
                 on_damage(row, error)
+
+
+def search_documents(
+    connection: Connection, on_damage: OnDamage | None = None
+) -> Iterator[tuple[str, str]]:
+    """Name and searchable text of every approved version, from verified bytes.
+
+    Raises:
+        StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
+    """
+    rows = rows_in_state(connection, [Lifecycle.APPROVED])
+    for start in range(0, len(rows), BATCH):
+        chunk = rows[start : start + BATCH]
+        wanted = [digest for row in chunk for digest in (row.source, row.source_schema)]
+        blobs = read_raw_blobs(connection, wanted)
+        for row in chunk:
+            try:
+                source, schema = read_content(row, blobs)
+            except StoreDamagedError as error:
+                if on_damage is None:
+                    raise
+                on_damage(row, error)
+            else:
+                yield row.name, searchable_text(source, schema)
 
 
 class _Gathered:

@@ -92,11 +92,15 @@ class Bm25Index(Generic[K]):
             if not postings:
                 del self._postings[term]
 
-    def search(self, query: str, limit: int) -> list[tuple[K, float]]:
-        """The best matches with their scores, best first; equal ones by key.
+    def search(self, query: str, limit: int) -> list[K]:
+        """The best matches for `query`, best first; equal ones by key.
 
         Only what shares a word with the query is a match, so there may be fewer than `limit`.
         """
+        return [key for key, _ in self.ranked(query, limit)]
+
+    def ranked(self, query: str, limit: int) -> list[tuple[K, float]]:
+        """What `search` gives, with the scores."""
         scores: defaultdict[K, float] = defaultdict(float)
         for term in sorted(set(terms(query))):
             postings = self._postings.get(term)

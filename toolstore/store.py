@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -248,6 +248,16 @@ class ToolStore:
         """One line a version, by name and sequence: all, or those in `states`. Not verified."""
         return await self._reads.run(partial(reading.summaries, states=states))
 
+    async def search_documents(
+        self, *, on_damage: DamageListener | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Name and searchable text of every approved tool, for a `Bm25Index`; bytes verified.
+
+        Raises:
+            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
+        """
+        return await self._collect(reading.search_documents, on_damage)
+
     # -- the log ---------------------------------------------------------------------------------
 
     def head(self) -> int:
@@ -285,20 +295,30 @@ class ToolStore:
     async def _in_state(
         self, state: Lifecycle, on_damage: DamageListener | None
     ) -> tuple[ToolVersion, ...]:
+        def work(connection: Connection, note: reading.OnDamage | None) -> Iterator[ToolVersion]:
+            rows = reading.rows_in_state(connection, [state])
+            return reading.load_all(connection, rows, note)
+
+        return await self._collect(work, on_damage)
+
+    async def _collect(
+        self,
+        work: Callable[[Connection, reading.OnDamage | None], Iterator[T]],
+        on_damage: DamageListener | None,
+    ) -> tuple[T, ...]:
+        """All that `work` yields; the listener hears of damage here, not on the store's thread."""
         damaged: list[tuple[str, StoreDamagedError]] = []
 
         def note(row: VersionRow, error: StoreDamagedError) -> None:
             damaged.append((row.ref, error))
 
-        def work(connection: Connection) -> tuple[ToolVersion, ...]:
-            rows = reading.rows_in_state(connection, [state])
-            return tuple(reading.load_all(connection, rows, note if on_damage else None))
-
-        versions = await self._reads.run(work)
+        found = await self._reads.run(
+            lambda connection: tuple(work(connection, note if on_damage else None))
+        )
         if on_damage is not None:
             for ref, error in damaged:
                 on_damage(ref, error)
-        return versions
+        return found
 
 
 def _get(connection: Connection, ref: ToolRef) -> ToolVersion:
