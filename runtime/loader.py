@@ -20,7 +20,7 @@ from runtime.verdicts import error_text, stopped_text
 from sandbox.base import ExecutionResult, Program, Sandbox
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
 from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion, version_digest
-from toolstore.search import Bm25Index
+from toolstore.search import Bm25Index, searchable_text
 from toolstore.store import ToolStore
 
 SandboxSource = Callable[[], Awaitable[Sandbox]]
@@ -58,6 +58,7 @@ class ToolLoader:
         self._current: dict[str, ToolSummary] = {}
         self._loaded: dict[str, LoadedTool] = {}
         self._index: Bm25Index[str] | None = None
+        self._unindexed: set[str] = set()
 
     async def refresh(self) -> None:
         """Notice what changed in the store: one cheap look at the end of its log."""
@@ -65,11 +66,18 @@ class ToolLoader:
         if head == self._head:
             return
         summaries = await self._store.summaries((Lifecycle.APPROVED,))
-        self._current = {summary.name: summary for summary in summaries}
+        before, now = self._current, {summary.name: summary for summary in summaries}
         digests = {summary.digest for summary in summaries}
         self._loaded = {d: tool for d, tool in self._loaded.items() if d in digests}
-        self._index = None
-        self._head = head
+        if self._index is not None:
+            for name in before.keys() - now.keys():
+                self._index.remove(name)
+            self._unindexed |= {
+                name
+                for name, summary in now.items()
+                if name not in before or before[name].digest != summary.digest
+            }
+        self._current, self._head = now, head
 
     async def get(self, name: str) -> LoadedTool | None:
         """The approved version of `name`, verified as it is loaded; None where there is none.
@@ -91,17 +99,28 @@ class ToolLoader:
 
     async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
         """The best matches for `query` among the approved tools, best first."""
-        if self._index is None:
-            self._index = Bm25Index(
-                (summary.name, f"{summary.name} {summary.description}")
-                for summary in self._current.values()
-            )
+        index = await self._fresh_index()
         found = []
-        for name in self._index.search(query, limit):
+        for name in index.search(query, limit):
             tool = await self.get(name)
             if tool is not None:
                 found.append(tool.spec)
         return found
+
+    async def _fresh_index(self) -> Bm25Index[str]:
+        """The index of the last refresh: read whole once, then what changed."""
+        if self._index is None:
+            self._index = Bm25Index()
+            # A damaged version must not hide the others; loading it says what is damaged.
+            for version in await self._store.current_versions(on_damage=_leave_out):
+                self._index.add(version.name, _text_of(version))
+            self._unindexed = set()
+        while self._unindexed:
+            name = self._unindexed.pop()
+            tool = await self.get(name)
+            if tool is not None:
+                self._index.add(name, _text_of(tool.version))
+        return self._index
 
     def names(self) -> Sequence[str]:
         """Names of all approved tools."""
@@ -147,6 +166,14 @@ class ToolLoader:
             limits=self._limits,
         )
         return _outcome(version, await sandbox.run(program, arguments))
+
+
+def _text_of(version: ToolVersion) -> str:
+    return searchable_text(version.source, version.source_schema)
+
+
+def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
+    """Go on without it."""
 
 
 def _outcome(version: ToolVersion, result: ExecutionResult) -> CallOutcome:
