@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from policies.value import JsonObject
 from runtime.settings import Api
 
 Model: TypeAlias = Annotated[str | None, typer.Option(help="Default: $TOOLKILN_MODEL.")]
@@ -41,3 +42,20 @@ Principal: TypeAlias = Annotated[
     str | None,
     typer.Option("--as", metavar="PRINCIPAL", help="Who does this. Default: the user's name."),
 ]
+
+
+def budget_flags(
+    turns: int | None,
+    tokens: int | None,
+    cost: float | None,
+    seconds: float | None,
+    definitions: int | None,
+) -> JsonObject:
+    """The flags of a budget as the settings call them."""
+    return {
+        "turns": turns,
+        "tokens": tokens,
+        "cost": cost,
+        "wall_seconds": seconds,
+        "tool_definitions": definitions,
+    }

@@ -171,7 +171,7 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
             "" if trial.memory_bytes is None else f"{trial.memory_bytes / 2**20:.1f}",
         )
     failed = sum(not trial.passed for trial in trials)
-    words = f"{len(trials)} trials, " + (f"{failed} failed" if failed else "all passed")
+    words = f"{len(trials)} trial{'s' * (len(trials) != 1)}, " + (f"{failed} failed" if failed else "all passed")
     return Group(table, Text(words, style="red" if failed else "green"))
 
 

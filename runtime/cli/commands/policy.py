@@ -47,7 +47,7 @@ def check(
     if as_json:
         print_json({"name": profile.name, "digest": profile.digest, "understood": True})
     else:
-        print_lines([f"{profile.name}\t{profile.digest}\tunderstood"])
+        print_lines([f"{profile.name} is understood, {profile.digest}"])
 
 
 @app.command()

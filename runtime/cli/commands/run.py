@@ -43,13 +43,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         api=api,
         base_url=base_url,
         policy=policy,
-        budget={
-            "turns": budget_turns,
-            "tokens": budget_tokens,
-            "cost": budget_cost,
-            "wall_seconds": budget_seconds,
-            "tool_definitions": budget_definitions,
-        },
+        budget=options.budget_flags(
+            budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
+        ),
     )
     document = run_async(_ask(settings, _with_input(prompt), resume, as_json=as_json))
     if as_json:

@@ -274,7 +274,8 @@ def verify(
         not_trusted: list[JsonValue] = [*bad]
         print_json({**document, "intact": report.intact, "not_trusted": not_trusted})
     else:
-        print_lines([f"{ref}\t{'ok' if ref in report.trusted else 'DAMAGED'}" for ref in wanted])
+        rows = [(ref, "ok" if ref in report.trusted else "DAMAGED") for ref in wanted]
+        print_columns(rows, ("VERSION", "BYTES"))
         for damage in report.damage:
             say(f"{damage.where}: {damage.problem}")
         say(f"{report.versions} versions, {report.events} events, {report.blobs} blobs checked")
@@ -348,7 +349,7 @@ def announce(version: ToolVersion, what: str, *, as_json: bool) -> None:
             }
         )
     else:
-        print_lines([f"{version.ref} {what}\t{version.digest}"])
+        print_lines([f"{version.ref} {what}, {version.digest}"])
 
 
 @app.command()
