@@ -147,8 +147,10 @@ class ToolLoader:
         problems = validate(arguments, version.source_schema.parameters)
         if problems:
             return _refused(ref, _arguments_text(version, problems))
-        if self._store.head() != self._head:
-            await self.refresh()
+        await self.refresh()
+        current = self._current.get(version.name)
+        if current is None or current.digest != version.digest:
+            # Replaced or taken back since it was loaded; replaced ones may finish their request.
             try:
                 version = await self._store.get(ToolRef(name=version.name, digest=version.digest))
             except ToolNotCallableError as error:
