@@ -124,10 +124,12 @@ def _call_json(call: ToolCall) -> JsonObject:
 def _readable(arguments: str) -> str:
     """Arguments that a server can read back: some parse them, and refuse what is not JSON."""
     try:
-        parsed = json.loads(arguments)
+        parsed = json.loads(arguments.strip() or "{}")
     except ValueError:
         parsed = None
-    return arguments if isinstance(parsed, dict) else json.dumps({"not_json": arguments})
+    if isinstance(parsed, dict):
+        return arguments.strip() or "{}"
+    return json.dumps({"not_json": arguments}, ensure_ascii=False)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from runtime.models.chat import ChatCompletionsModel
 from runtime.models.connection import Connection, TimeOuts
 from runtime.models.responses import ResponsesModel
 from runtime.models.retries import RetryPolicy
+from runtime.settings import Api
 
 OPENAI_URL = "https://api.openai.com/v1"
 _OPENAI_HOST = "api.openai.com"
@@ -20,7 +21,7 @@ _OPENAI_HOST = "api.openai.com"
 def make_model(  # noqa: PLR0913 - each is a setting of its own, all but the name optional
     name: str,
     *,
-    api: Literal["responses", "chat"] | None = None,
+    api: Api | Literal["responses", "chat"] | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
     stream: bool = True,
@@ -47,7 +48,8 @@ def make_model(  # noqa: PLR0913 - each is a setting of its own, all but the nam
         )
     connection = Connection(base_url=url, api_key=api_key, timeouts=timeouts, retries=retries)
     own = host == _OPENAI_HOST
-    if (api or ("responses" if own else "chat")) == "responses":
+    chosen = Api(api) if api else Api.RESPONSES if own else Api.CHAT
+    if chosen is Api.RESPONSES:
         return ResponsesModel(name, connection, stream=stream)
     return ChatCompletionsModel(
         name,
