@@ -199,9 +199,11 @@ def _checked(merged: JsonObject, origin: str) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        problems = error.errors(include_url=False, include_input=False)
+        misspelt = [problem for problem in problems if problem["type"] == "extra_forbidden"]
+        first = (misspelt or problems)[0]
         place = tuple(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        if misspelt:
             raise _unknown(".".join(place), _known_beside(place), origin) from None
         raise SettingsError(f"{origin}: `{'.'.join(place)}`: {first['msg']}") from None
 

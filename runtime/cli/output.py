@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import sys
@@ -86,10 +85,14 @@ def answer_no() -> NoReturn:
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` to its end in a loop of its own; SIGTERM cancels it, so that it cleans up."""
+    import asyncio  # noqa: PLC0415 - what only looks at the store does without
+
     return asyncio.run(_terminable(work))
 
 
 async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415 - see `run_async`
+
     task = asyncio.ensure_future(work)
     terminated = False
 

@@ -171,7 +171,8 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
             "" if trial.memory_bytes is None else f"{trial.memory_bytes / 2**20:.1f}",
         )
     failed = sum(not trial.passed for trial in trials)
-    words = f"{len(trials)} trial{'s' * (len(trials) != 1)}, " + (f"{failed} failed" if failed else "all passed")
+    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    words = f"{count}, {failed} failed" if failed else f"{count}, all passed"
     return Group(table, Text(words, style="red" if failed else "green"))
 
 
