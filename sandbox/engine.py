@@ -380,9 +380,7 @@ def _attach(client: APIClient, container: str) -> socket.socket:
     # A descriptor of our own: the SDK's response can be closed, and the streams stay open.
     own = socket.socket(fileno=os.dup(raw.fileno()))
     response = getattr(raw, "_response", None)
-    raw.close()
-    if response is not None:
-        response.close()
+    (raw if response is None else response).close()
     own.settimeout(0)
     return own
 

@@ -29,7 +29,7 @@ __all__ = [
 GUEST_UID: Final = 65534
 HOSTNAME: Final = "tool"
 INTERPRETER_PATH: Final = "/opt/python/bin/python3"
-HARNESS_PATH: Final = "/opt/harness.py"
+HARNESS_PATH: Final = "/opt/harness.pyc"
 
 _CPU_PERIOD_MICROSECONDS: Final = 100_000
 _OOM_SCORE_ADJUSTMENT: Final = 500
@@ -66,7 +66,7 @@ _READ_ONLY_PATHS: Final = (
     "/proc/sysrq-trigger",
 )
 
-_KERNEL_MOUNTS: Final = frozenset({"/dev", "/dev/mqueue", "/dev/pts", "/proc"})
+_KERNEL_MOUNTS: Final = frozenset({"/dev", "/dev/pts", "/proc", "/sys/fs/cgroup"})
 """Mounts that the runtime makes writable for root; nobody else can write there."""
 
 
@@ -216,7 +216,8 @@ def _isolation(posture: Posture, limits: ResourceLimits) -> list[_Check]:
     mounts = dict(mount.rpartition(":")[::2] for mount in posture.writable_mounts)
     options = set(mounts.get("/tmp", "").split(","))  # noqa: S108  the guest's own
     demanded = {"noexec", "nosuid", "nodev", "rw", f"nr_inodes={limits.tmp_files}"}
-    others = sorted(set(mounts) - _KERNEL_MOUNTS - {"/tmp"})  # noqa: S108  the guest's own
+    expected = {"/tmp", *_KERNEL_MOUNTS, *_MASKED_PATHS}  # noqa: S108  the guest's own
+    others = sorted(set(mounts) - expected)
     return [
         ("interfaces", posture.interfaces, ("lo",)),
         ("root_read_only", posture.root_read_only, True),

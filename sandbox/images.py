@@ -1,0 +1,221 @@
+"""The guest image: made of our own interpreter, named by its digest, checked before use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from pydantic import ValidationError
+
+from policies.value import Value, canonical_json, sha256_digest
+from sandbox.archive import BuiltImage, image_tag, write_image
+from sandbox.engine import Engine, EngineError
+from sandbox.errors import ImageError
+from sandbox.hardening import HARNESS_PATH
+from sandbox.interpreter import GuestFile, InterpreterError, architecture, guest_files
+
+__all__ = ["build_image", "engine_reference", "ensure_image"]
+
+_FORMAT: Final = 1
+"""Raise it when the way of building changes what is in an image."""
+
+_COMPILE_SECONDS: Final = 300
+_LOCK_SECONDS: Final = 0.1
+_HARNESS: Final = Path(__file__).parent / "guest" / "harness.py"
+_COMPILER: Final = Path(__file__).parent / "bytecode.py"
+
+
+class _Record(Value):
+    """What was built, of which files of the host."""
+
+    key: str
+    digest: str
+    layer: str
+    files: tuple[str, ...]
+    fingerprint: str
+    """Over path, size and time of change of `files`."""
+
+
+async def ensure_image(engine: Engine, state_dir: Path, *, progress: Callable[[str], None]) -> str:
+    """The digest of the guest image, which the engine has when this returns.
+
+    Built once for an interpreter: `state_dir` remembers the digest, and the engine is asked for
+    exactly that. `progress` hears a sentence before each step that takes seconds.
+
+    Raises:
+        ImageError: It cannot be built of this interpreter, or the engine did not take it.
+    """
+    try:
+        await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
+        async with _only_builder(state_dir):
+            return await _ensure(engine, state_dir, progress)
+    except (EngineError, InterpreterError, OSError, subprocess.SubprocessError) as error:
+        raise ImageError(f"the guest image is not there: {error}", engine=engine.url) from error
+
+
+async def _ensure(engine: Engine, state_dir: Path, progress: Callable[[str], None]) -> str:
+    path = state_dir / f"guest-image-{_key()[:16]}.json"
+    record = await asyncio.to_thread(_read_record, path)
+    if record is not None and await _holds(engine, record.digest, record.layer):
+        return record.digest
+    with tempfile.TemporaryDirectory(dir=state_dir, prefix="guest-image-") as folder:
+        archive = Path(folder, "image.tar")
+        progress("building the guest image from this Python (once for an interpreter)")
+        built, new_record = await asyncio.to_thread(_build, archive)
+        if not await _holds(engine, built.digest, built.layer):
+            progress("loading the guest image into the engine")
+            await engine.load_image(archive)
+        if not await _holds(engine, built.digest, built.layer):
+            raise EngineError(f"the engine took the archive, but has no image {built.digest}")
+    await asyncio.to_thread(_write_atomically, path, new_record.model_dump_json().encode())
+    return built.digest
+
+
+async def engine_reference(engine: Engine, digest: str) -> str | None:
+    """What the engine calls the image of that digest; None where it has none.
+
+    Most engines name an image by the digest of its configuration, as we do; those that name it
+    by its manifest know it by the tag that was loaded with it.
+    """
+    for name in (digest, image_tag(digest)):
+        image = await engine.find_image(name)
+        if image is not None:
+            return image.reference
+    return None
+
+
+async def _holds(engine: Engine, digest: str, layer: str) -> bool:
+    reference = await engine_reference(engine, digest)
+    image = await engine.find_image(reference) if reference else None
+    return image is not None and image.layers == (layer,)
+
+
+@contextlib.asynccontextmanager
+async def _only_builder(state_dir: Path) -> AsyncIterator[None]:
+    """One builder at a time for a folder; the others find its result."""
+    descriptor = os.open(state_dir / "guest-image.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    try:
+        while not _try_lock(descriptor):  # noqa: ASYNC110  another process holds it, no event tells
+            await asyncio.sleep(_LOCK_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _key() -> str:
+    """Of everything about the build that is not a file of the interpreter."""
+    parts = (str(_FORMAT), sys.version, sys.base_prefix, architecture())
+    harness = hashlib.sha256(_HARNESS.read_bytes()).hexdigest()
+    return hashlib.sha256("\0".join((*parts, harness)).encode()).hexdigest()
+
+
+def _read_record(path: Path) -> _Record | None:
+    """What was built before, if every file that it was built of is as it was."""
+    try:
+        record = _Record.model_validate_json(path.read_bytes())
+        current = record.key == _key() and record.fingerprint == _fingerprint(record.files)
+    except (OSError, ValidationError):
+        return None
+    return record if current else None
+
+
+def _fingerprint(files: Iterable[str]) -> str:
+    def line(name: str) -> list[str | int]:
+        status = Path(name).stat()
+        return [name, status.st_size, status.st_mtime_ns]
+
+    return sha256_digest(canonical_json([[*line(name)] for name in files]))
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def _build(archive: Path) -> tuple[BuiltImage, _Record]:
+    files = guest_files()
+    sources = tuple(str(file.source) for file in files)
+    fingerprint = _fingerprint(sources)  # before reading: a later change is then noticed
+    built = build_image(archive, files)
+    record = _Record(
+        key=_key(),
+        digest=built.digest,
+        layer=built.layer,
+        files=sources,
+        fingerprint=fingerprint,
+    )
+    return built, record
+
+
+def build_image(archive: Path, files: Sequence[GuestFile]) -> BuiltImage:
+    """Write an image of an interpreter's `files` and the harness to `archive`; blocking.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        SubprocessError: A source does not compile.
+    """
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix="bytecode-") as folder:
+        compiled = _compile(files, Path(folder))
+        return write_image(archive, (*files, *compiled), architecture=architecture())
+
+
+def _compile(files: Sequence[GuestFile], folder: Path) -> tuple[GuestFile, ...]:
+    """Bytecode of all sources and of the harness; in two processes, always split alike."""
+    harness = GuestFile(_HARNESS, PurePosixPath(HARNESS_PATH).with_suffix(".py"))
+    sources = [*(file for file in files if file.target.suffix == ".py"), harness]
+    targets = [_bytecode_path(file) for file in sources]
+    jobs = [
+        [str(file.source), str(file.target), str(folder / f"{number}.pyc")]
+        for number, file in enumerate(sources)
+    ]
+    compilers = [_start_compiler(jobs[start::2]) for start in (0, 1)]
+    for compiler in compilers:
+        _, complaint = compiler.communicate(timeout=_COMPILE_SECONDS)
+        if compiler.returncode != 0:
+            raise subprocess.SubprocessError(f"the library does not compile: {complaint[-500:]}")
+    return tuple(
+        GuestFile(folder / f"{number}.pyc", target) for number, target in enumerate(targets)
+    )
+
+
+def _bytecode_path(file: GuestFile) -> PurePosixPath:
+    if file.target.parent == PurePosixPath(HARNESS_PATH).parent:
+        return PurePosixPath(HARNESS_PATH)
+    name = f"{file.target.stem}.{sys.implementation.cache_tag}.pyc"
+    return file.target.parent / "__pycache__" / name
+
+
+def _start_compiler(jobs: Sequence[Sequence[str]]) -> subprocess.Popen[str]:
+    order = tempfile.TemporaryFile("w+")  # noqa: SIM115  the process reads it, then it is gone
+    json.dump(jobs, order)
+    order.seek(0)
+    with order:
+        return subprocess.Popen(  # noqa: S603  our own interpreter and our own program
+            [sys.executable, "-P", "-s", "-S", "-B", str(_COMPILER)],
+            stdin=order,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PYTHONHASHSEED": "0"},  # the order in sets of constants gets into the bytecode
+        )
