@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
-import jsonschema_rs
 import pydantic_core
 
+from policies.schema import validate
 from policies.value import JsonObject
 from runtime.budgets import Budget
 from runtime.messages import AssistantMessage, ToolCall, ToolResult, ToolSpec
@@ -142,25 +143,18 @@ def _read_arguments(call: ToolCall, spec: ToolSpec, *, cut_off: bool) -> JsonObj
         return _misfit(call, spec, [why])
     if not isinstance(value, dict):
         return _misfit(call, spec, [f"the arguments are {_kind(value)}, not a JSON object"])
-    problems = _violations(value, spec.parameters)
+    problems = validate(value, spec.parameters)
     if not problems:
         return value
     # Nulls of the strict form, for a tool that the adapter did not know from this request.
     restored = from_wire(value, spec)
-    if restored != value and not _violations(restored, spec.parameters):
+    if restored != value and not validate(restored, spec.parameters):
         return restored
     return _misfit(call, spec, problems)
 
 
-def _violations(value: JsonObject, schema: JsonObject) -> list[str]:
-    return [
-        f"{error.instance_path}: {error.message}"
-        for error in jsonschema_rs.validator_for(schema).iter_errors(value)
-    ]
-
-
-def _misfit(call: ToolCall, spec: ToolSpec, problems: list[str]) -> ToolAnswer:
-    shown = problems[:_MAX_VIOLATIONS]
+def _misfit(call: ToolCall, spec: ToolSpec, problems: Sequence[str]) -> ToolAnswer:
+    shown = list(problems[:_MAX_VIOLATIONS])
     if more := len(problems) - len(shown):
         shown.append(f"and {more} more")
     expected = json.dumps(spec.parameters, ensure_ascii=False, separators=(",", ":"))

@@ -92,6 +92,7 @@ class Transcript:
         self.header = header
         self._fd = fd
         self._close = None if fd is None else weakref.finalize(self, os.close, fd)
+        self._closed = False
 
     @classmethod
     def create(cls, folder: Path, *, model: str, parent: str | None = None) -> Self:
@@ -133,6 +134,8 @@ class Transcript:
         Raises:
             TranscriptError: It could not be written, say because the disk is full.
         """
+        if self._closed:
+            raise TranscriptError(f"session {self.session_id} was closed; resume it to go on")
         try:
             fd = self._open() if self._fd is None else self._fd
             _write(fd, _to_line(record))
@@ -146,7 +149,7 @@ class Transcript:
         """Let other processes resume the session."""
         if self._close is not None:
             self._close()
-        self._fd, self._close = None, None
+        self._fd, self._close, self._closed = None, None, True
 
     def _open(self) -> int:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
