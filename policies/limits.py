@@ -24,6 +24,9 @@ class SourceLimits(Value):
     description_characters: int = Field(default=1_024, gt=0, le=4_096)
     examples: int = Field(default=50, ge=1, le=200)
     example_bytes: int = Field(default=64_000, gt=0, le=1_000_000)
+    """Of one example, as JSON."""
+
+    all_examples_bytes: int = Field(default=256_000, gt=0, le=4_000_000)
     tree_depth: int = Field(default=60, gt=0, le=100)
     tree_nodes: int = Field(default=20_000, gt=0, le=100_000)
     comprehension_depth: int = Field(default=6, gt=0, le=10)
