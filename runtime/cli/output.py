@@ -48,9 +48,9 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_columns(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
     """Print rows: aligned under `heads` for a person, tab-separated and bare for a pipe."""
-    cells = [[escape_text(cell, keep_newlines=False) for cell in row] for row in rows]
+    cells = [_escaped(row) for row in rows]
     if not sys.stdout.isatty():
-        write("".join("\t".join(row) + "\n" for row in cells))
+        write("".join(["\t".join(row) + "\n" for row in cells]))
         return
     table = [list(heads), *cells]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -61,6 +61,13 @@ def print_columns(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
             for row in table
         )
     )
+
+
+def _escaped(row: Sequence[str]) -> Sequence[str]:
+    whole = "".join(row)
+    if whole.isascii() and whole.isprintable():  # ten thousand rows are mostly this
+        return row
+    return [escape_text(cell, keep_newlines=False) for cell in row]
 
 
 def write(text: str) -> None:

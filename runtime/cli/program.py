@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -41,9 +42,14 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # a lone surrogate must not end us
     front, rest = hoist(arguments)
     wanted = next((word for word in rest if not word.startswith("-")), None)
-    return guarded(
-        lambda: assemble(wanted)([*front, *rest], prog_name="toolkiln"), debug="--debug" in front
-    )
+    return guarded(lambda: _start(wanted, [*front, *rest]), debug="--debug" in front)
+
+
+def _start(wanted: str | None, arguments: list[str]) -> None:
+    program = assemble(wanted)
+    gc.freeze()
+    gc.enable()
+    program(arguments, prog_name="toolkiln")
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
