@@ -243,9 +243,13 @@ class ResponsesAnswer:
     @property
     def stop_reason(self) -> StopReason:
         """Why the answer ended."""
-        details = self._whole.incomplete_details
+        whole = self._whole
         ended: StopReason = "tool_calls" if self.calls else "stop"
-        return _INCOMPLETE.get((details and details.reason) or "", ended)
+        if whole.status != "incomplete":
+            return ended
+        # A server that does not say why has most likely run into the limit.
+        reason = (whole.incomplete_details or _Incomplete()).reason or "max_output_tokens"
+        return _INCOMPLETE.get(reason, ended)
 
     @property
     def _whole(self) -> _Response:
