@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from policies.value import sha256_digest
 from toolstore import reading, tables
 from toolstore.assemble import VersionRow
+from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
 from toolstore.events import chain_damage, skeleton
 from toolstore.index import structure_problems
@@ -74,7 +75,7 @@ def _check_blobs(connection: Connection, findings: _Findings) -> int:
         select(tables.blob.c.digest, tables.blob.c.bytes).execution_options(yield_per=100)
     ):
         count += 1
-        if sha256_digest(bytes(content)) != digest:
+        if sha256_digest(as_bytes(content)) != digest:
             findings.add(f"blob {digest}", "its bytes are not what its digest says")
     return count
 

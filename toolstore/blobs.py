@@ -53,5 +53,10 @@ def read_raw_blobs(connection: Connection, digests: Iterable[str]) -> dict[str, 
         query = select(tables.blob.c.digest, tables.blob.c.bytes).where(
             tables.blob.c.digest.in_(wanted[start : start + BATCH])
         )
-        found.update((digest, bytes(content)) for digest, content in connection.execute(query))
+        found.update((digest, as_bytes(content)) for digest, content in connection.execute(query))
     return found
+
+
+def as_bytes(content: object) -> bytes:
+    """What the database gave for bytes; another type, which SQLite lets in, matches no digest."""
+    return content if isinstance(content, bytes) else b"no bytes: " + repr(content).encode()

@@ -54,7 +54,7 @@ class Lane:
         self._closed = True
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         with translated_errors(self._database, self._busy_seconds):

@@ -13,7 +13,7 @@ from toolstore import tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
-from toolstore.events import GENESIS_HASH, Link, chain_damage
+from toolstore.events import Link, chain_damage
 from toolstore.listing import summaries_of
 from toolstore.models import Event, Lifecycle, ToolRef, ToolSummary, ToolVersion
 from toolstore.search import searchable_text
@@ -351,17 +351,22 @@ class _Gathered:
 
 
 def _check_links(connection: Connection, event: Event) -> None:
-    near = _event.sequence.in_([event.sequence - 1, event.sequence + 1])
-    links = {
-        row.sequence: row
-        for row in connection.execute(
-            select(_event.sequence, _event.hash, _event.previous_hash).where(near)
-        )
-    }
-    before, after = links.get(event.sequence - 1), links.get(event.sequence + 1)
-    before_hash = before.hash if before else GENESIS_HASH
-    broken = event.previous_hash != before_hash or (before is None and event.sequence != 1)
-    if broken or (after is not None and after.previous_hash != event.hash):
+    """Whether `event` hangs on its neighbours; they are the nearest there are, gaps included."""
+    before = connection.execute(
+        select(_event.sequence, _event.hash)
+        .where(_event.sequence < event.sequence)
+        .order_by(_event.sequence.desc())
+        .limit(1)
+    ).first()
+    link = Link() if before is None else Link(sequence=before.sequence, hash=before.hash)
+    after = connection.scalar(
+        select(_event.previous_hash)
+        .where(_event.sequence > event.sequence)
+        .order_by(_event.sequence)
+        .limit(1)
+    )
+    linked = link == Link(sequence=event.sequence - 1, hash=event.previous_hash)
+    if not linked or after not in {None, event.hash}:
         raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from policies.decision import Approval, Decision
 from policies.value import canonical_json, sha256_digest
 from toolstore import reading, tables
-from toolstore.assemble import VersionRow
+from toolstore.assemble import VersionRow, details_of
 from toolstore.blobs import put_blobs
 from toolstore.errors import ToolNotFoundError, TransitionError
 from toolstore.events import (
@@ -63,6 +63,8 @@ class Writer:
 
     def take_back(self, row: VersionRow, kind: EventType, reason: str) -> ToolVersion:
         """Reject or revoke; see `ToolStore.reject` and `ToolStore.revoke`."""
+        # The log's word, not the table's: taking back also mends a derived state that was changed.
+        row = replace(row, state=self._last_event(row).to_state.value)
         self._require(row, kind)
         self._record(row, kind, reason)
         return self._reread(row.digest)
@@ -72,7 +74,12 @@ class Writer:
         rows = reading.rows_of_name(self.connection, name)
         if not rows:
             raise ToolNotFoundError(name, known=reading.names(self.connection))
-        target = self._predecessor(name, rows) if to is None else reading.only_match(rows, to)
+        if to is None:
+            target = self._predecessor(name, rows)
+        elif to.name == name:
+            target = reading.only_match(rows, to)
+        else:
+            raise ToolNotFoundError(str(to), known=[row.ref for row in rows])
         self._require(target, EventType.RESTORED)
         reading.load(self.connection, target)
         self._make_current(target, EventType.RESTORED, reason, EventDetail())
@@ -287,8 +294,14 @@ class Writer:
             self.connection.execute(insert(evidence).values(values))
 
     def _last_event(self, row: VersionRow) -> Event:
-        found = reading.events(self.connection, tables.event.c.sequence == row.state_event)
-        return next(found)
+        """The last entry of the log about `row`.
+
+        Raises:
+            StoreDamagedError: there is none, or it is not what its hash says.
+        """
+        entries = tuple(reading.events(self.connection, tables.event.c.version == row.digest))
+        details_of(row, entries)
+        return entries[-1]
 
     def _reread(self, digest: str) -> ToolVersion:
         row = reading.row_of_digest(self.connection, digest)
