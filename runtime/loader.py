@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from policies.evidence import Outcome
 from policies.limits import ResourceLimits
-from policies.schema import validate
+from policies.validation import validate
 from policies.value import JsonObject
 from runtime.messages import ToolSpec
 from runtime.outcome import CallOutcome

@@ -7,8 +7,9 @@ from typing import assert_never
 
 from policies.display import escape_text
 from policies.evidence import Outcome, Trial, TrialKind
-from policies.schema import ToolSchema, validate
+from policies.schema import ToolSchema
 from policies.source import Example
+from policies.validation import validate
 from policies.value import JsonObject, canonical_json
 from runtime.compare import matches
 from sandbox.base import ExecutionResult
