@@ -68,6 +68,8 @@ class Session:
         self._toolset = toolset
         self._running: asyncio.Task[object] | None = None
         self._cancel_asked = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         session_id = transcript.session_id if transcript else new_session_id(datetime.now(UTC))
         self._agent = Agent(
             session_id=session_id,
@@ -154,6 +156,7 @@ class Session:
         if self._running is not None:
             raise UsageError("the session is still answering a prompt; await it, or cancel it")
         self._running, self._cancel_asked = asyncio.current_task(), False
+        self._idle.clear()
         usage, start = self._budget.usage, len(self._agent.messages) + 1
         self._budget.start_prompt()
         try:
@@ -161,6 +164,7 @@ class Session:
         finally:
             self._running = None
             self._budget.end_prompt()
+            self._idle.set()
         return Reply(
             text=_last_text(self._agent.messages[start:]),
             turns=self._budget.turns,
@@ -178,6 +182,7 @@ class Session:
     async def close(self) -> None:
         """Stop what runs, and let other processes resume the session."""
         self.cancel()
+        await self._idle.wait()
         if self._transcript is not None:
             self._transcript.close()
 

@@ -223,6 +223,23 @@ async def test_a_session_is_resumed_as_it_was(tmp_path: Path) -> None:
     assert "filler_3" in model.tool_names[-1]
 
 
+async def test_closing_stops_what_runs_and_keeps_its_end(tmp_path: Path) -> None:
+    gate = Gate("gate")
+    session = Session(
+        model=script(calls(call("1", "gate"))),
+        toolset=Toolset(host_tools=[gate]),
+        transcript=Transcript.create(tmp_path, model="scripted"),
+    )
+    sending = asyncio.create_task(session.send("go"))
+    await gate.waiting.wait()
+
+    await session.close()
+
+    assert (await sending).stopped is not None
+    kinds = [entry.record.kind for entry in read(tmp_path, session.id)[1]]
+    assert kinds[-2:] == ["call_finished", "session_stopped"]
+
+
 async def test_a_closed_session_takes_no_prompt(tmp_path: Path) -> None:
     session = Session(
         model=script("one", "two"),
