@@ -59,7 +59,7 @@ def test_the_two_commands_exist():
         assert os.access(ROOT / script, os.X_OK), script
 
 
-@pytest.mark.parametrize("row", re.findall(r"^\| `toolkiln (.*?)` \| (.*?) \|$", README, re.M))
+@pytest.mark.parametrize("row", re.findall(r"^\| `toolkiln (.*?)` \| (.*?) \|$", README, re.MULTILINE))
 def test_every_command_of_the_table_exists(row: tuple[str, str]):
     command, explanation = row
     name = command.split()[0]
@@ -68,14 +68,14 @@ def test_every_command_of_the_table_exists(row: tuple[str, str]):
     if command.endswith("…"):
         words = explanation.split(" what waits")[0].split(" a policy")[0].split(" earlier")[0]
         for subcommand in re.findall(r"[a-z]{3,}", words.replace(" and ", " ")):
-            assert re.search(rf"^\s+{subcommand}\s", text, re.M), subcommand
+            assert re.search(rf"^\s+{subcommand}\s", text, re.MULTILINE), subcommand
 
 
 def test_the_table_has_every_command():
-    listed = {row.split()[0] for row in re.findall(r"^\| `toolkiln (.*?)` \|", README, re.M)}
+    listed = {row.split()[0] for row in re.findall(r"^\| `toolkiln (.*?)` \|", README, re.MULTILINE)}
     commands = re.search(r"Commands:\n(.*?)(\n\n|\Z)", help_of(), re.DOTALL)
     assert commands
-    assert set(re.findall(r"^  (\w+) ", commands[1], re.M)) == listed
+    assert set(re.findall(r"^  (\w+) ", commands[1], re.MULTILINE)) == listed
 
 
 def test_the_exported_names_are_sorted_complete_and_there():
