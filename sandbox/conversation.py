@@ -53,21 +53,30 @@ class Conversation:
         self._limits = program.limits
 
     async def admit(self, calls: int) -> Posture:
-        """The posture of a guest that stands as demanded; nothing has been sent to it before.
+        """The posture of a guest that stands as demanded.
 
         Raises:
             SandboxUnavailableError: It did not become ready.
             SandboxPostureError: Its walls are not those demanded.
+        """
+        posture = await self.greet()
+        if differences := posture_differences(posture, limits=self._limits, calls=calls):
+            raise SandboxPostureError(differences)
+        return posture
+
+    async def greet(self) -> Posture:
+        """The posture, as the guest sees it; nothing has been sent to it before.
+
+        Raises:
+            SandboxUnavailableError: It did not become ready.
+            SandboxPostureError: What it said cannot be read.
         """
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         news = await self._guest.receive(deadline)
         if not isinstance(news, Frame):
             reason = await self._why_not_ready(news)
             raise SandboxUnavailableError(reason, engine=self._engine.url)
-        posture = _read_posture(news)
-        if differences := posture_differences(posture, limits=self._limits, calls=calls):
-            raise SandboxPostureError(differences)
-        return posture
+        return _read_posture(news)
 
     async def _why_not_ready(self, notice: Notice) -> str:
         said = self._guest.intake.new_output().strip()[-500:]

@@ -109,8 +109,8 @@ def read_cpus():
 
 
 def read_mounts():
-    """Of each mount, its path and its options; those of the file system itself included."""
-    mounts = []
+    """Options by path, those of the file system included; of mounts over mounts the topmost."""
+    mounts = {}
     for line in read_text("/proc/self/mountinfo").splitlines():
         own, _, shared = line.partition(" - ")
         fields, tail = own.split(" "), shared.split(" ")
@@ -118,7 +118,7 @@ def read_mounts():
         options = {*of_mount, *of_system}
         if "ro" in options:
             options.discard("rw")
-        mounts.append((path, options))
+        mounts[path] = options
     return mounts
 
 
@@ -130,10 +130,9 @@ def read_interfaces():
 
 def read_rlimits():
     """The soft limits that the host asks about; -1 is unlimited."""
-    names = {"as": "AS", "core": "CORE", "cpu": "CPU", "fsize": "FSIZE", "nofile": "NOFILE"}
+    names = ("as", "core", "cpu", "fsize", "msgqueue", "nofile")
     return {
-        name: resource.getrlimit(getattr(resource, "RLIMIT_" + constant))[0]
-        for name, constant in names.items()
+        name: resource.getrlimit(getattr(resource, "RLIMIT_" + name.upper()))[0] for name in names
     }
 
 
@@ -145,7 +144,6 @@ def read_posture(environment):
         if ":\t" in line
     )
     mounts = read_mounts()
-    roots = [options for path, options in mounts if path == "/"]
     memory, shared = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
     swap = read_number(shared + "/memory.swap.max")
     limit = read_number(memory + "/memory.limit_in_bytes", shared + "/memory.max")
@@ -161,9 +159,11 @@ def read_posture(environment):
         "no_new_privileges": status.get("NoNewPrivs", "0").strip() == "1",
         "seccomp_mode": int(status.get("Seccomp", "0")),
         "interfaces": read_interfaces(),
-        "root_read_only": bool(roots) and all("ro" in options for options in roots),
+        "root_read_only": "ro" in mounts.get("/", ()),
         "writable_mounts": sorted(
-            path + ":" + ",".join(sorted(options)) for path, options in mounts if "rw" in options
+            path + ":" + ",".join(sorted(options))
+            for path, options in mounts.items()
+            if "rw" in options
         ),
         "memory_limit_bytes": limit,
         "memory_and_swap_limit_bytes": swap

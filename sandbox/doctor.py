@@ -1,0 +1,241 @@
+"""What an engine really holds, tried in containers: nothing is believed from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import JsonValue
+
+from policies.evidence import Outcome
+from policies.limits import MIB, ResourceLimits
+from policies.permissions import LintLevel
+from policies.value import JsonObject, Value, canonical_json
+from sandbox.base import Posture, Program
+from sandbox.container import GuestContainer
+from sandbox.conversation import Call, Conversation
+from sandbox.engine import Engine, EngineError
+from sandbox.errors import ImageError, SandboxError, SandboxUnavailableError
+from sandbox.hardening import container_options, posture_differences
+from sandbox.identity import new_owner, owner_labels
+from sandbox.images import engine_reference
+from sandbox.reaper import Janitor, remove_owned
+
+__all__ = ["Observation", "ProbeResult", "observe", "probe", "probe_source"]
+
+_PROBE: Final = Path(__file__).parent / "guest" / "probe.py"
+_LIMITS: Final = ResourceLimits(
+    wall_seconds=20.0,
+    memory_bytes=64 * MIB,
+    pids=24,
+    tmp_bytes=4 * MIB,
+    tmp_files=64,
+    open_files=64,
+)
+
+
+class ProbeResult(Value):
+    """One thing that was tried."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What happened, in words."""
+
+    required: bool = True
+    """Whether the sandbox refuses to work without it."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one container showed."""
+
+    posture: Posture
+    calls: tuple[Call, ...]
+    removed: bool
+    """Whether it could be killed and removed."""
+
+    @property
+    def value(self) -> JsonValue:
+        """What the last call returned."""
+        return self.calls[-1].verdict.value
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the last call."""
+        return self.calls[-1].verdict.outcome
+
+
+def probe_source() -> str:
+    """The guest program that tries the walls; its functions are the attempts."""
+    return _PROBE.read_text(encoding="utf-8")
+
+
+async def observe(
+    engine: Engine, options: JsonObject, program: Program, batch: Sequence[JsonObject] = ({},)
+) -> Observation:
+    """Run `program` in a container with exactly these options, whatever its posture.
+
+    Raises:
+        EngineError: The container was not made or did not start.
+        SandboxError: It did not become ready, or was lost.
+    """
+    guest = await GuestContainer.create(engine, options, program.limits)
+    removed = True
+    try:
+        await guest.start()
+        talk = Conversation(engine, guest, program)
+        posture = await talk.greet()
+        calls = await talk.hold([canonical_json(arguments) for arguments in batch])
+    finally:
+        try:
+            await engine.finish(guest.dispose())
+        except EngineError:
+            removed = False
+    calls[-1] = talk.last_words(calls[-1])
+    return Observation(posture=posture, calls=tuple(calls), removed=removed)
+
+
+async def probe(engine: Engine, image_digest: str) -> tuple[ProbeResult, ...]:
+    """Try every wall of a container on this engine.
+
+    Raises:
+        SandboxUnavailableError: No container can be run at all.
+    """
+    try:
+        async with _bench(engine, image_digest) as bench, asyncio.TaskGroup() as tasks:
+            walls = tasks.create_task(bench.run("probe", LintLevel.L2))
+            forking = tasks.create_task(bench.run("make_process", LintLevel.L0))
+            memory = tasks.create_task(
+                bench.run("use_memory", LintLevel.L2, {"size": 2 * _LIMITS.memory_bytes})
+            )
+            flood = tasks.create_task(bench.run("flood", LintLevel.L2))
+    except* EngineError as errors:
+        reason = str(errors.exceptions[0])
+        raise SandboxUnavailableError(reason, engine=engine.url) from errors
+    except* SandboxError as errors:
+        raise errors.exceptions[0] from None
+    return (
+        _posture_result(walls.result()),
+        *_wall_results(walls.result()),
+        _forking_result(forking.result()),
+        _memory_result(memory.result()),
+        _flood_result(flood.result()),
+    )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Makes containers as the sandbox would, and lets them speak whatever their posture."""
+
+    engine: Engine
+    image: str
+    owner: str
+
+    async def run(
+        self, function: str, level: LintLevel, arguments: JsonObject | None = None
+    ) -> Observation:
+        program = Program(code=probe_source(), function=function, level=level, limits=_LIMITS)
+        options = container_options(
+            level=level, limits=_LIMITS, image=self.image, labels=owner_labels(self.owner)
+        )
+        return await observe(self.engine, options, program, (arguments or {},))
+
+
+@contextlib.asynccontextmanager
+async def _bench(engine: Engine, image_digest: str) -> AsyncIterator[_Bench]:
+    image = await engine_reference(engine, image_digest)
+    if image is None:
+        raise ImageError(f"the engine has no image {image_digest}", engine=engine.url)
+    owner = new_owner()
+    janitor = Janitor(engine.url, owner)
+    await janitor.ensure()
+    try:
+        yield _Bench(engine, image, owner)
+    finally:
+        with contextlib.suppress(EngineError):
+            await remove_owned(engine, owner)
+        await janitor.close()
+
+
+def _posture_result(seen: Observation) -> ProbeResult:
+    differences = posture_differences(seen.posture, limits=_LIMITS)
+    detail = "; ".join(differences) or "uid, capabilities, mounts, network and limits as demanded"
+    return ProbeResult(name="posture", ok=not differences, detail=detail)
+
+
+@dataclass(frozen=True)
+class _Wall:
+    """An attempt of the probe and the answers that mean that the wall stands."""
+
+    name: str
+    attempt: str
+    good: tuple[str, ...]
+
+
+_WALLS: Final = (
+    _Wall("read-only root", "write_root", ("EROFS", "EACCES")),
+    _Wall("nothing runs from /tmp", "run_from_tmp", ("EPERM", "EACCES")),
+    _Wall("no way to root", "become_root", ("EPERM",)),
+    _Wall("no sockets", "open_socket", ("EPERM",)),
+    _Wall("no kernel symbols", "read_symbols", ("empty", "EACCES", "EPERM", "ENOENT")),
+    _Wall("no shared memory", "use_shared_memory", ("ENOENT", "EROFS", "EACCES")),
+    _Wall("control group names hidden", "name_group", ("private",)),
+    _Wall("file size", "one_large_file", ("EFBIG",)),
+    _Wall("limits stay down", "raise_limit", ("ValueError", "EPERM")),
+)
+
+_COUNTED: Final = (
+    ("size of /tmp", "fill_tmp", _LIMITS.tmp_bytes // 1024),
+    ("number of files", "fill_names", _LIMITS.tmp_files),
+    ("number of open files", "open_files", _LIMITS.open_files),
+    ("number of threads", "start_threads", _LIMITS.pids),
+)
+
+
+def _wall_results(seen: Observation) -> list[ProbeResult]:
+    answers = seen.value
+    if not isinstance(answers, dict):
+        said = seen.calls[-1].verdict.error_message
+        return [ProbeResult(name="walls", ok=False, detail=f"the probe did not answer: {said}")]
+    results = [
+        ProbeResult(
+            name=wall.name,
+            ok=answers.get(wall.attempt) in wall.good,
+            detail=f"{wall.attempt}: {answers.get(wall.attempt)}",
+        )
+        for wall in _WALLS
+    ]
+    return results + [_counted_result(*row, answers) for row in _COUNTED]
+
+
+def _counted_result(name: str, attempt: str, ceiling: int, answers: JsonObject) -> ProbeResult:
+    match answers.get(attempt):
+        case [int(count), str(word)]:
+            held = word != "possible" and count <= ceiling
+            return ProbeResult(name=name, ok=held, detail=f"{count} of {ceiling}, then {word}")
+        case other:
+            return ProbeResult(name=name, ok=False, detail=f"{attempt}: {other}")
+
+
+def _forking_result(seen: Observation) -> ProbeResult:
+    refused = seen.outcome is Outcome.RAISED
+    detail = seen.calls[-1].verdict.error_message if refused else "a process could be made"
+    return ProbeResult(name="no processes at L0", ok=refused, detail=detail)
+
+
+def _memory_result(seen: Observation) -> ProbeResult:
+    verdict = seen.calls[-1].verdict
+    detail = verdict.error_message or "more memory than allowed could be used"
+    return ProbeResult(name="memory", ok=verdict.outcome is Outcome.OUT_OF_MEMORY, detail=detail)
+
+
+def _flood_result(seen: Observation) -> ProbeResult:
+    verdict = seen.calls[-1].verdict
+    stopped = verdict.limit == "output" and seen.removed
+    detail = verdict.error_message if stopped else "a flood of output could not be stopped"
+    return ProbeResult(name="output flood is killed", ok=stopped, detail=detail)

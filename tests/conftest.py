@@ -1,0 +1,15 @@
+"""Options and fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["docker_fixtures"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-docker",
+        action="store_true",
+        help="fail, instead of skip, the tests that need a Docker engine (CI=true does the same)",
+    )
