@@ -50,6 +50,7 @@ def _draw(
     """Let Hypothesis generate `tries` times; it is imported here because it takes its time."""
     import hypothesis  # noqa: PLC0415
 
+    from runtime.generator_backend import register  # noqa: PLC0415
     from runtime.generators import arguments_strategy  # noqa: PLC0415
 
     drawn: list[JsonObject] = []
@@ -59,6 +60,7 @@ def _draw(
     @hypothesis.settings(
         max_examples=tries,
         derandomize=True,
+        backend=register(),
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
