@@ -66,16 +66,23 @@ class _Activity:
 class EventRenderer:
     """Shows session and admission events on a console, as they are fed to it.
 
-    `show_text` is false where the answer is printed by somebody else, as for `--json`.
+    `show_text` and `show_findings` are false where the answer, or the findings, are printed by
+    somebody else afterwards.
     """
 
     def __init__(
-        self, console: Console, *, show_text: bool = True, spinner: bool | None = None
+        self,
+        console: Console,
+        *,
+        show_text: bool = True,
+        show_findings: bool = True,
+        spinner: bool | None = None,
     ) -> None:
         """Show on `console`; with a spinner where that is a terminal, unless said otherwise."""
         self._console = console
         self._spins = console.is_terminal if spinner is None else spinner
         self._show_text = show_text
+        self._show_findings = show_findings
         self._activities: dict[str, _Activity] = {}
         self._mid_line = False
         self._streamed = False
@@ -138,7 +145,7 @@ class EventRenderer:
             case StageFinished():
                 steps = self._activities[key].done if key in self._activities else 0
                 self._end(key)
-                self._print(stage_line(event, steps))
+                self._print(stage_line(event, steps, show_findings=self._show_findings))
             case _:
                 assert_never(event)
 
@@ -267,13 +274,15 @@ def result_panel(result: ToolResult, seconds: float) -> RenderableType:
     return Panel(Text(content), title=title, title_align="left", border_style=colour)
 
 
-def stage_line(event: StageFinished, steps: int = 0) -> RenderableType:
+def stage_line(
+    event: StageFinished, steps: int = 0, *, show_findings: bool = True
+) -> RenderableType:
     """A stage ticked off, with what it found and how many `steps` it took."""
     line = Text.assemble("  ", verdict_mark(passed=event.passed), f" {event.stage}")
     if steps:
         line.append(f", {steps} runs")
     line.append(f"  {event.seconds:.2f} s", style="dim")
-    for finding in event.findings:
+    for finding in event.findings if show_findings else ():
         for part in finding_lines(finding):
             line.append("\n    " + part)
     return line

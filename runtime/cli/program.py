@@ -16,19 +16,19 @@ from runtime.cli.invocation import Invocation
 from runtime.errors import ExitCode
 from runtime.settings import Colour
 
-COMMANDS: Final = (
-    "demo",
-    "chat",
-    "run",
-    "define",
-    "call",
-    "tools",
-    "review",
-    "policy",
-    "sandbox",
-    "doctor",
-    "sessions",
-)
+COMMANDS: Final = {
+    "demo": "Show the main job, end to end, without a key.",
+    "chat": "Talk with a model that makes its own tools.",
+    "run": "Ask once and print the answer.",
+    "define": "Lint a tool, prove it, and keep it if the policy allows.",
+    "call": "Call a tool and print its value as JSON.",
+    "tools": "Look at, check and change the tools in the store.",
+    "review": "Approve or reject what waits for a person.",
+    "policy": "Show and check policies.",
+    "sandbox": "Prepare the sandbox.",
+    "doctor": "Say what is missing, and what the engine really holds.",
+    "sessions": "Look at earlier sessions.",
+}
 """Each is a module of `runtime.cli.commands`, imported only when the command is asked for."""
 
 _GLOBAL_VALUES: Final = ("--home", "--docker-host")
@@ -82,12 +82,12 @@ def assemble(wanted: str | None) -> typer.Typer:
         "Exit codes: 0 done, 1 answered no, 2 wrong usage, 3 something outside is missing "
         "(engine, model, key), 4 a fault of toolkiln.",
     )
-    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+    for name in [wanted] if wanted is not None and wanted in COMMANDS else COMMANDS:
         module = importlib.import_module(f"runtime.cli.commands.{name}")
         if hasattr(module, "app"):
             program.add_typer(module.app, name=name)
         else:
-            program.command(name)(module.command)
+            program.command(name, short_help=COMMANDS[name])(module.command)
     return program
 
 

@@ -81,7 +81,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     if form is Format.JSON:
         print_json(outcome.to_json())
     elif form is Format.SARIF:
-        from policies.sarif import to_sarif  # noqa: PLC0415 - only for this format
+        from runtime.sarif import to_sarif  # noqa: PLC0415 - only for this format
 
         print_json(to_sarif(outcome.findings, uri=file))
     else:
@@ -126,7 +126,7 @@ async def _define(settings: Settings, file: str, overrides: JsonObject) -> Defin
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
     source = await _source(file, overrides)
-    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+    with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.define_tool(
                 source, author=settings.principal, on_event=renderer.admission

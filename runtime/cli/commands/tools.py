@@ -251,7 +251,7 @@ async def _test(settings: Settings, ref: str) -> Proof:
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
-    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+    with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.retest(ref, on_event=renderer.admission)
 
@@ -402,7 +402,7 @@ async def _import(settings: Settings, data: bytes) -> DefinitionOutcome:
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
-    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+    with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.import_bundle(data, on_event=renderer.admission)
 
