@@ -178,16 +178,9 @@ class TypeReader:
         name = self._definitions.name_of(node.value)
         arguments = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
         inner = place.deeper(container=True)
-        if name == "Optional":
-            return self._union([*arguments, ast.Constant(None)], place)
-        if name == "Union":
-            return self._union(arguments, place)
-        if name == "Literal":
-            return self._literals(arguments, place)
-        if name == "Annotated" and arguments:
-            return self._annotated(arguments, place)
-        if name in _TRANSPARENT and arguments:
-            return self._read(arguments[-1], place.deeper(container=False))
+        special = self._read_special(name, arguments, place)
+        if special is not None:
+            return special
         if name in _LISTS and len(arguments) == 1:
             return {"type": "array", "items": self._read(arguments[0], inner)}
         if name in _TUPLES:
@@ -197,6 +190,24 @@ class TypeReader:
         if name in _DICTS and len(arguments) == 2:  # noqa: PLR2004 - key and value
             return self._dict(arguments, inner)
         return self._read_name(name, node, place)
+
+    def _read_special(
+        self, name: str, arguments: list[ast.expr], place: _Place
+    ) -> JsonObject | None:
+        """The forms of `typing` that are no containers."""
+        match name:
+            case "Optional":
+                return self._union([*arguments, ast.Constant(None)], place)
+            case "Union":
+                return self._union(arguments, place)
+            case "Literal":
+                return self._literals(arguments, place)
+            case "Annotated" if arguments:
+                return self._annotated(arguments, place)
+            case _ if name in _TRANSPARENT and arguments:
+                return self._read(arguments[-1], place.deeper(container=False))
+            case _:
+                return None
 
     def _union(self, choices: list[ast.expr], place: _Place) -> JsonObject:
         schemas: list[JsonValue] = []
@@ -316,8 +327,7 @@ class TypeReader:
             f.name
             for f in record.fields
             if f.required
-            or place.direction is Direction.OUT
-            and record.kind is RecordKind.DATACLASS
+            or (place.direction is Direction.OUT and record.kind is RecordKind.DATACLASS)
         ]
         properties: JsonObject = dict(fields)
         return {

@@ -97,11 +97,15 @@ class Definitions:
                 if self.name_of(statement.annotation) == "TypeAlias":
                     self.aliases[name] = value
             case _ if type(statement).__name__ == "TypeAlias":
-                target, value = getattr(statement, "name", None), getattr(statement, "value", None)
-                if isinstance(target, ast.Name) and isinstance(value, ast.expr):
-                    self.aliases[target.id] = value
+                self._add_type_statement(
+                    getattr(statement, "name", None), getattr(statement, "value", None)
+                )
             case _:
                 pass
+
+    def _add_type_statement(self, target: object, value: object) -> None:
+        if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+            self.aliases[target.id] = value
 
     def _add_assignment(self, name: str, value: ast.expr) -> None:
         match value:
@@ -165,8 +169,7 @@ class Definitions:
                 FieldDefinition(
                     name,
                     statement.annotation,
-                    required=required
-                    and statement.value is None
+                    required=(required and statement.value is None)
                     or _is_field_without_default(statement.value),
                     description=_text_below(node.body, position) or documented.get(name, ""),
                 )

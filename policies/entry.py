@@ -49,10 +49,11 @@ def find_entry(tree: ast.Module, tool: str, report: Reporter) -> Entry | None:
 def _defined_otherwise(tree: ast.Module, tool: str) -> bool:
     """Whether the tool's name is a class or a value in the source."""
     return any(
-        isinstance(node, ast.ClassDef)
-        and node.name == tool
-        or isinstance(node, ast.Assign)
-        and any(isinstance(t, ast.Name) and t.id == tool for t in node.targets)
+        (isinstance(node, ast.ClassDef) and node.name == tool)
+        or (
+            isinstance(node, ast.Assign)
+            and any(isinstance(t, ast.Name) and t.id == tool for t in node.targets)
+        )
         for node in tree.body
     )
 

@@ -1,4 +1,4 @@
-"""Modules that are reachable as attributes of allowed modules; made by scripts/module_leaks.py.
+"""Modules reachable as attributes of allowed modules; made by scripts/module_leaks.py.
 
 The union over the supported interpreters. Submodules count whether or not they are loaded.
 """
@@ -8,17 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 LEAKS: Final[dict[str, frozenset[str]]] = {
-    "argparse": frozenset(
-        {
-            "warnings",
-        }
-    ),
-    "ast": frozenset(
-        {
-            "re",
-            "sys",
-        }
-    ),
+    "argparse": frozenset({"warnings"}),
+    "ast": frozenset({"re", "sys"}),
     "asyncio": frozenset(
         {
             "base_events",
@@ -55,69 +46,17 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "windows_utils",
         }
     ),
-    "base64": frozenset(
-        {
-            "binascii",
-            "re",
-            "struct",
-        }
-    ),
-    "bz2": frozenset(
-        {
-            "io",
-            "os",
-        }
-    ),
-    "calendar": frozenset(
-        {
-            "datetime",
-            "sys",
-            "warnings",
-        }
-    ),
-    "codecs": frozenset(
-        {
-            "builtins",
-            "sys",
-        }
-    ),
-    "collections.abc": frozenset(
-        {
-            "sys",
-        }
-    ),
-    "concurrent.futures": frozenset(
-        {
-            "process",
-            "thread",
-        }
-    ),
+    "base64": frozenset({"binascii", "re", "struct"}),
+    "bz2": frozenset({"io", "os"}),
+    "calendar": frozenset({"datetime", "sys", "warnings"}),
+    "codecs": frozenset({"builtins", "sys"}),
+    "collections.abc": frozenset({"sys"}),
+    "concurrent.futures": frozenset({"process", "thread"}),
     "configparser": frozenset(
-        {
-            "contextlib",
-            "functools",
-            "io",
-            "itertools",
-            "os",
-            "re",
-            "sys",
-            "types",
-            "warnings",
-        }
+        {"contextlib", "functools", "io", "itertools", "os", "re", "sys", "types", "warnings"}
     ),
-    "contextlib": frozenset(
-        {
-            "abc",
-            "os",
-            "sys",
-        }
-    ),
-    "csv": frozenset(
-        {
-            "re",
-            "types",
-        }
-    ),
+    "contextlib": frozenset({"abc", "os", "sys"}),
+    "csv": frozenset({"re", "types"}),
     "dataclasses": frozenset(
         {
             "abc",
@@ -132,11 +71,7 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "types",
         }
     ),
-    "datetime": frozenset(
-        {
-            "sys",
-        }
-    ),
+    "datetime": frozenset({"sys"}),
     "email": frozenset(
         {
             "base64mime",
@@ -151,156 +86,28 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "quoprimime",
         }
     ),
-    "email.header": frozenset(
-        {
-            "binascii",
-            "email",
-            "re",
-        }
-    ),
-    "email.message": frozenset(
-        {
-            "binascii",
-            "errors",
-            "quopri",
-            "re",
-            "utils",
-        }
-    ),
-    "email.mime": frozenset(
-        {
-            "application",
-            "audio",
-            "base",
-            "image",
-            "message",
-            "nonmultipart",
-        }
-    ),
-    "email.policy": frozenset(
-        {
-            "re",
-            "sys",
-        }
-    ),
-    "email.utils": frozenset(
-        {
-            "datetime",
-            "os",
-            "random",
-            "re",
-            "socket",
-            "time",
-            "urllib",
-        }
-    ),
-    "enum": frozenset(
-        {
-            "bltns",
-            "sys",
-        }
-    ),
-    "filecmp": frozenset(
-        {
-            "os",
-            "stat",
-        }
-    ),
-    "fileinput": frozenset(
-        {
-            "io",
-            "os",
-            "sys",
-        }
-    ),
-    "fnmatch": frozenset(
-        {
-            "functools",
-            "os",
-            "posixpath",
-            "re",
-        }
-    ),
-    "fractions": frozenset(
-        {
-            "functools",
-            "math",
-            "numbers",
-            "operator",
-            "re",
-            "sys",
-        }
-    ),
-    "getopt": frozenset(
-        {
-            "os",
-        }
-    ),
+    "email.header": frozenset({"binascii", "email", "re"}),
+    "email.message": frozenset({"binascii", "errors", "quopri", "re", "utils"}),
+    "email.mime": frozenset({"application", "audio", "base", "image", "message", "nonmultipart"}),
+    "email.policy": frozenset({"re", "sys"}),
+    "email.utils": frozenset({"datetime", "os", "random", "re", "socket", "time", "urllib"}),
+    "enum": frozenset({"bltns", "sys"}),
+    "filecmp": frozenset({"os", "stat"}),
+    "fileinput": frozenset({"io", "os", "sys"}),
+    "fnmatch": frozenset({"functools", "os", "posixpath", "re"}),
+    "fractions": frozenset({"functools", "math", "numbers", "operator", "re", "sys"}),
+    "getopt": frozenset({"os"}),
     "glob": frozenset(
-        {
-            "contextlib",
-            "fnmatch",
-            "functools",
-            "itertools",
-            "operator",
-            "os",
-            "re",
-            "stat",
-            "sys",
-        }
+        {"contextlib", "fnmatch", "functools", "itertools", "operator", "os", "re", "stat", "sys"}
     ),
-    "gzip": frozenset(
-        {
-            "builtins",
-            "io",
-            "os",
-            "struct",
-            "sys",
-            "time",
-            "zlib",
-        }
-    ),
-    "html.parser": frozenset(
-        {
-            "re",
-        }
-    ),
-    "io": frozenset(
-        {
-            "abc",
-        }
-    ),
-    "ipaddress": frozenset(
-        {
-            "functools",
-        }
-    ),
-    "json": frozenset(
-        {
-            "codecs",
-            "scanner",
-            "tool",
-        }
-    ),
-    "json.decoder": frozenset(
-        {
-            "re",
-            "scanner",
-        }
-    ),
-    "json.encoder": frozenset(
-        {
-            "re",
-        }
-    ),
-    "locale": frozenset(
-        {
-            "encodings",
-            "functools",
-            "re",
-            "sys",
-        }
-    ),
+    "gzip": frozenset({"builtins", "io", "os", "struct", "sys", "time", "zlib"}),
+    "html.parser": frozenset({"re"}),
+    "io": frozenset({"abc"}),
+    "ipaddress": frozenset({"functools"}),
+    "json": frozenset({"codecs", "scanner", "tool"}),
+    "json.decoder": frozenset({"re", "scanner"}),
+    "json.encoder": frozenset({"re"}),
+    "locale": frozenset({"encodings", "functools", "re", "sys"}),
     "logging": frozenset(
         {
             "atexit",
@@ -318,137 +125,27 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "weakref",
         }
     ),
-    "lzma": frozenset(
-        {
-            "builtins",
-            "io",
-            "os",
-        }
-    ),
-    "mimetypes": frozenset(
-        {
-            "os",
-            "posixpath",
-            "sys",
-            "urllib",
-        }
-    ),
-    "ntpath": frozenset(
-        {
-            "genericpath",
-            "os",
-            "stat",
-            "sys",
-        }
-    ),
-    "os": frozenset(
-        {
-            "abc",
-            "st",
-            "sys",
-        }
-    ),
-    "os.path": frozenset(
-        {
-            "genericpath",
-            "os",
-            "stat",
-            "sys",
-        }
-    ),
+    "lzma": frozenset({"builtins", "io", "os"}),
+    "mimetypes": frozenset({"os", "posixpath", "sys", "urllib"}),
+    "ntpath": frozenset({"genericpath", "os", "stat", "sys"}),
+    "os": frozenset({"abc", "st", "sys"}),
+    "os.path": frozenset({"genericpath", "os", "stat", "sys"}),
     "pathlib": frozenset(
-        {
-            "fnmatch",
-            "functools",
-            "io",
-            "ntpath",
-            "os",
-            "posixpath",
-            "re",
-            "sys",
-            "warnings",
-        }
+        {"fnmatch", "functools", "io", "ntpath", "os", "posixpath", "re", "sys", "warnings"}
     ),
-    "posixpath": frozenset(
-        {
-            "genericpath",
-            "os",
-            "stat",
-            "sys",
-        }
-    ),
-    "pprint": frozenset(
-        {
-            "re",
-        }
-    ),
-    "queue": frozenset(
-        {
-            "threading",
-            "types",
-        }
-    ),
-    "re": frozenset(
-        {
-            "copyreg",
-            "enum",
-            "functools",
-        }
-    ),
-    "sched": frozenset(
-        {
-            "heapq",
-            "threading",
-            "time",
-        }
-    ),
-    "secrets": frozenset(
-        {
-            "base64",
-            "binascii",
-        }
-    ),
-    "shlex": frozenset(
-        {
-            "os",
-            "re",
-            "sys",
-        }
-    ),
+    "posixpath": frozenset({"genericpath", "os", "stat", "sys"}),
+    "pprint": frozenset({"re"}),
+    "queue": frozenset({"threading", "types"}),
+    "re": frozenset({"copyreg", "enum", "functools"}),
+    "sched": frozenset({"heapq", "threading", "time"}),
+    "secrets": frozenset({"base64", "binascii"}),
+    "shlex": frozenset({"os", "re", "sys"}),
     "shutil": frozenset(
-        {
-            "collections",
-            "errno",
-            "fnmatch",
-            "os",
-            "posix",
-            "stat",
-            "sys",
-            "warnings",
-        }
+        {"collections", "errno", "fnmatch", "os", "posix", "stat", "sys", "warnings"}
     ),
-    "sqlite3": frozenset(
-        {
-            "collections",
-            "datetime",
-            "dbapi2",
-            "dump",
-            "time",
-        }
-    ),
-    "statistics": frozenset(
-        {
-            "math",
-            "numbers",
-            "random",
-            "sys",
-        }
-    ),
-    "sys": frozenset(
-        {
-            "monitoring",
-        }
-    ),
+    "sqlite3": frozenset({"collections", "datetime", "dbapi2", "dump", "time"}),
+    "statistics": frozenset({"math", "numbers", "random", "sys"}),
+    "sys": frozenset({"monitoring"}),
     "tarfile": frozenset(
         {
             "copy",
@@ -465,26 +162,10 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "warnings",
         }
     ),
-    "textwrap": frozenset(
-        {
-            "re",
-        }
-    ),
-    "threading": frozenset(
-        {
-            "functools",
-            "warnings",
-        }
-    ),
+    "textwrap": frozenset({"re"}),
+    "threading": frozenset({"functools", "warnings"}),
     "traceback": frozenset(
-        {
-            "collections",
-            "itertools",
-            "linecache",
-            "sys",
-            "textwrap",
-            "warnings",
-        }
+        {"collections", "itertools", "linecache", "sys", "textwrap", "warnings"}
     ),
     "typing": frozenset(
         {
@@ -499,101 +180,22 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
             "warnings",
         }
     ),
-    "urllib": frozenset(
-        {
-            "error",
-            "request",
-            "response",
-            "robotparser",
-        }
-    ),
-    "urllib.parse": frozenset(
-        {
-            "functools",
-            "ipaddress",
-            "math",
-            "re",
-            "sys",
-            "types",
-            "warnings",
-        }
-    ),
-    "uuid": frozenset(
-        {
-            "os",
-            "platform",
-            "sys",
-        }
-    ),
-    "warnings": frozenset(
-        {
-            "sys",
-        }
-    ),
-    "weakref": frozenset(
-        {
-            "itertools",
-            "sys",
-        }
-    ),
-    "xml": frozenset(
-        {
-            "parsers",
-        }
-    ),
+    "urllib": frozenset({"error", "request", "response", "robotparser"}),
+    "urllib.parse": frozenset({"functools", "ipaddress", "math", "re", "sys", "types", "warnings"}),
+    "uuid": frozenset({"os", "platform", "sys"}),
+    "warnings": frozenset({"sys"}),
+    "weakref": frozenset({"itertools", "sys"}),
+    "xml": frozenset({"parsers"}),
     "xml.dom": frozenset(
-        {
-            "NodeFilter",
-            "domreg",
-            "expatbuilder",
-            "minicompat",
-            "pulldom",
-            "xmlbuilder",
-        }
+        {"NodeFilter", "domreg", "expatbuilder", "minicompat", "pulldom", "xmlbuilder"}
     ),
-    "xml.dom.minidom": frozenset(
-        {
-            "domreg",
-            "io",
-            "xml",
-        }
-    ),
-    "xml.etree": frozenset(
-        {
-            "ElementInclude",
-            "ElementPath",
-            "cElementTree",
-        }
-    ),
+    "xml.dom.minidom": frozenset({"domreg", "io", "xml"}),
+    "xml.etree": frozenset({"ElementInclude", "ElementPath", "cElementTree"}),
     "xml.etree.ElementTree": frozenset(
-        {
-            "ElementPath",
-            "collections",
-            "contextlib",
-            "io",
-            "re",
-            "sys",
-            "warnings",
-            "weakref",
-        }
+        {"ElementPath", "collections", "contextlib", "io", "re", "sys", "warnings", "weakref"}
     ),
-    "xml.sax": frozenset(
-        {
-            "expatreader",
-            "handler",
-            "xmlreader",
-        }
-    ),
-    "xml.sax.saxutils": frozenset(
-        {
-            "codecs",
-            "handler",
-            "io",
-            "os",
-            "urllib",
-            "xmlreader",
-        }
-    ),
+    "xml.sax": frozenset({"expatreader", "handler", "xmlreader"}),
+    "xml.sax.saxutils": frozenset({"codecs", "handler", "io", "os", "urllib", "xmlreader"}),
     "zipfile": frozenset(
         {
             "binascii",

@@ -49,8 +49,7 @@ _RESERVED: Final = {
     LintLevel.L1: ("L1, packages", "use the standard library, and leave out permissions.packages"),
     LintLevel.L3: (
         "L3, network and secrets",
-        "take what would be fetched as a parameter, "
-        "and leave out permissions.hosts and permissions.secrets",
+        "take what is fetched as a parameter; leave out permissions.hosts and .secrets",
     ),
 }
 

@@ -6,6 +6,7 @@ import ast
 import io
 import tokenize
 import warnings
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -14,6 +15,11 @@ from policies.reporter import Reporter, Spot, shown
 
 _FILE: Final = "<tool>"
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_FLATTEN: Final = {
+    "LM501": "use intermediate variables, or a function for the inner part",
+    "LM503": "write the outer comprehensions as loops",
+    "LM504": "move the inner `try` statements into functions",
+}
 _LOOK_ALIKE: Final = "the identifier {!r} has letters outside of ASCII"
 _SPELL: Final = "spell it with the letters a-z"
 _TRIES: Final = (ast.Try, ast.TryStar)
@@ -89,54 +95,61 @@ def _compiles(code: str, report: Reporter) -> bool:
     return False
 
 
+@dataclass(slots=True)
+class _Nesting:
+    """How deep a node stands, in all and inside of what breaks compilers."""
+
+    depth: int = 0
+    comprehensions: int = 0
+    tries: int = 0
+
+    def inside(self, node: ast.AST) -> _Nesting:
+        """The nesting of what `node` contains."""
+        return _Nesting(
+            self.depth + 1,
+            self.comprehensions + isinstance(node, _COMPREHENSIONS),
+            self.tries + isinstance(node, _TRIES),
+        )
+
+    def excess(self, limits: SourceLimits) -> tuple[str, str, int, int] | None:
+        """The rule that is broken, what is nested, how deep, and how deep it may be."""
+        return next(
+            (
+                (rule, what, given, allowed)
+                for rule, what, given, allowed in (
+                    ("LM501", "syntax is", self.depth, limits.tree_depth),
+                    (
+                        "LM503",
+                        "comprehensions are",
+                        self.comprehensions,
+                        limits.comprehension_depth,
+                    ),
+                    ("LM504", "`try` statements are", self.tries, limits.try_depth),
+                )
+                if given > allowed
+            ),
+            None,
+        )
+
+
 def _within_limits(tree: ast.Module, limits: SourceLimits, report: Reporter) -> bool:
-    """Count without recursion: depth, nodes, and the two kinds of nesting that break compilers."""
+    """Count without recursion; nothing below a node that is too deep is looked at."""
     before = len(report.findings)
-    nodes = 0
     reported: set[str] = set()
-
-    def refuse(rule: str, node: ast.AST, what: str, given: int, allowed: int, advice: str) -> None:
-        if rule not in reported:
-            reported.add(rule)
-            report.at(rule, node, f"{what} {given}; at most {allowed} is taken", advice)
-
-    pending: list[tuple[ast.AST, int, int, int]] = [(tree, 0, 0, 0)]
+    nodes = 0
+    pending: list[tuple[ast.AST, _Nesting]] = [(tree, _Nesting())]
     while pending:
-        node, depth, comprehensions, tries = pending.pop()
+        node, nesting = pending.pop()
         nodes += 1
-        comprehensions += isinstance(node, _COMPREHENSIONS)
-        tries += isinstance(node, _TRIES)
-        if depth > limits.tree_depth:
-            refuse(
-                "LM501",
-                node,
-                "the syntax tree reaches depth",
-                depth,
-                limits.tree_depth,
-                "use intermediate variables or a function for the inner part",
-            )
-            continue
-        if comprehensions > limits.comprehension_depth:
-            refuse(
-                "LM503",
-                node,
-                "comprehensions are nested to depth",
-                comprehensions,
-                limits.comprehension_depth,
-                "write the outer ones as loops",
-            )
-        if tries > limits.try_depth:
-            refuse(
-                "LM504",
-                node,
-                "`try` statements are nested to depth",
-                tries,
-                limits.try_depth,
-                "move the inner ones into functions",
-            )
-        pending += [
-            (child, depth + 1, comprehensions, tries) for child in ast.iter_child_nodes(node)
-        ]
+        inside = nesting.inside(node)
+        excess = inside.excess(limits)
+        if excess is None:
+            pending += [(child, inside) for child in ast.iter_child_nodes(node)]
+        elif excess[0] not in reported:
+            rule, what, given, allowed = excess
+            reported.add(rule)
+            message = f"{what} nested to depth {given}; at most {allowed} is taken"
+            report.at(rule, node, message, _FLATTEN[rule])
     if nodes > limits.tree_nodes:
         report.on(
             "LM502",

@@ -1,3 +1,4 @@
+# ruff: noqa: N802, N815  the names of visitors are the names of the syntax tree's classes
 """Level L0: RestrictedPython's transformer, used to find problems; what it rewrites is discarded.
 
 The stock transformer refuses half of what is ordinary in today's Python. It is widened where
@@ -20,16 +21,21 @@ from policies.reporter import Reporter, shown
 
 _AnyFunction: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
+_OPERATORS: Final = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("lshift", "rshift", "and", "or", "xor"),
+)
+
 SPECIAL_METHODS: Final = frozenset(
     f"__{name}__"
     for name in (
-        "init post_init repr str bytes format bool hash len length_hint iter next reversed contains "
-        "getitem setitem delitem missing call enter exit aenter aexit aiter anext await "
-        "eq ne lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or "
-        "xor radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror "
-        "rxor iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor "
-        "neg pos abs invert complex int float index round trunc floor ceil copy deepcopy"
-    ).split()
+        *("init", "post_init", "call", "repr", "str", "bytes", "format", "bool", "hash"),
+        *("len", "length_hint", "iter", "next", "reversed", "contains", "getitem", "setitem"),
+        *("delitem", "missing", "enter", "exit", "aenter", "aexit", "aiter", "anext", "await"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "abs", "invert", "complex", "int"),
+        *("float", "index", "round", "trunc", "floor", "ceil", "copy", "deepcopy", "divmod"),
+        *("rdivmod", *(f"{side}{operator}" for side in ("", "r", "i") for operator in _OPERATORS)),
+    )
 )
 """Methods of the data model that a tool's class may define."""
 
@@ -106,7 +112,7 @@ class RestrictedChecker(RestrictingNodeTransformer):
         )
         self.node_contents_visit(node)
 
-    def generic_visit(self, node: ast.AST) -> ast.AST:  # type: ignore[override]
+    def generic_visit(self, node: ast.AST) -> ast.AST:
         """Refuse what has no visitor: syntax newer than the checks."""
         self.not_allowed(node)
         return node

@@ -65,6 +65,10 @@ def describe(schema: JsonValue) -> str:
 
 def brief(value: JsonValue) -> str:
     """A value as short JSON, for use inside a sentence."""
+    return _brief(value)
+
+
+def _brief(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
@@ -90,16 +94,15 @@ def _in_words(error: jsonschema_rs.ValidationError, schema: JsonObject) -> str:
     place = _place(error.instance_path)
     keyword = str(error.schema_path[-1]) if error.schema_path else ""
     expected = _at(schema, error.schema_path[:-1])
-    given = brief(error.instance)
+    given = _brief(error.instance)
     details = error.kind.as_dict()
-    match error.kind.name:
-        case "required":
-            name = str(details.get("property"))
-            return f"{place}: {_escape(name)!r} is missing, expected {_property(expected, name)}"
-        case "additionalProperties":
-            return f"{place}: {_unexpected(details.get('unexpected'), expected)}"
-        case "falseSchema":
-            return f"{place}: one item too many, {given}"
+    if error.kind.name == "required":
+        name = str(details.get("property"))
+        return f"{place}: {_escape(name)!r} is missing, expected {_property(expected, name)}"
+    if error.kind.name == "additionalProperties":
+        return f"{place}: {_unexpected(details.get('unexpected'), expected)}"
+    if error.kind.name == "falseSchema":
+        return f"{place}: one item too many, {given}"
     if keyword in _PLURALS and isinstance(expected, dict):
         limit = _PLURALS[keyword].format(expected.get(keyword))
         return f"{place}: expected {limit}, got {given}"

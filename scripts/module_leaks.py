@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from policies.leaks import LEAKS
 from policies.modules import DECLARABLE, PURE
 
-HEAD = '''"""Modules that are reachable as attributes of allowed modules; made by scripts/module_leaks.py.
+HEAD = '''"""Modules reachable as attributes of allowed modules; made by scripts/module_leaks.py.
 
 The union over the supported interpreters. Submodules count whether or not they are loaded.
 """
@@ -34,6 +34,7 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
 
 def leaks_of(name: str) -> set[str]:
     """Public attributes of the module `name` that are modules and not on the lists."""
+    available = PURE | DECLARABLE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = importlib.import_module(name)
@@ -43,7 +44,7 @@ def leaks_of(name: str) -> set[str]:
         if isinstance(value, types.ModuleType)
     }
     found |= {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))}
-    return {a for a in found if not a.startswith("_") and f"{name}.{a}" not in PURE | DECLARABLE}
+    return {a for a in found if not a.startswith("_") and f"{name}.{a}" not in available}
 
 
 def main() -> None:
@@ -54,12 +55,8 @@ def main() -> None:
     print(HEAD, end="")
     for name, leaks in sorted(table.items()):
         if leaks:
-            print(f'    "{name}": frozenset(')
-            print("        {")
-            for attribute in sorted(leaks):
-                print(f'            "{attribute}",')
-            print("        }")
-            print("    ),")
+            listed = ", ".join(f'"{leak}"' for leak in sorted(leaks))
+            print(f'    "{name}": frozenset({{{listed}}}),')
     print("}")
 
 
