@@ -134,19 +134,9 @@ def error_text(result: ExecutionResult) -> str:
     return _cut(f"{result.error_type}{message}")
 
 
-_STOPPED = {
-    Outcome.TIMED_OUT: "ran longer than its time limit and was killed",
-    Outcome.OUT_OF_MEMORY: "used more memory than its limit and was killed",
-    Outcome.LIMIT_EXCEEDED: "exceeded a limit and was stopped",
-    Outcome.CRASHED: "ended without an answer",
-    Outcome.PROTOCOL_BROKEN: "did not answer with one well-formed JSON value",
-}
-
-
 def stopped_text(result: ExecutionResult) -> str:
-    """Why there is no answer, in one sentence about the tool."""
-    said = f" ({_cut(result.error_message)})" if result.error_message else ""
-    return _STOPPED.get(result.outcome, result.outcome.value) + said
+    """Why there is no answer, in the sandbox's own sentence."""
+    return _cut(result.error_message) or f"{result.outcome.value}: it ended without an answer"
 
 
 def short_arguments(arguments: JsonObject) -> str:

@@ -177,16 +177,12 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
 
 
 def outcome_text(trial: Trial) -> Text:
-    """What came of a trial; for a failed one also why it failed."""
-    if trial.outcome == "returned":
-        text = Text(brief(trial.value))
-    else:
-        text = Text.assemble((str(trial.outcome), "yellow"))
-        if trial.error:
-            text.append(": ").append_text(one_line(trial.error))
+    """What came of a trial; for a failed one why it failed, which says what came of it too."""
     if not trial.passed:
-        text.append("\n").append_text(one_line(trial.detail, "red"))
-    return text
+        return Text.assemble((f"{trial.outcome}: ", "yellow"), one_line(trial.detail, "red"))
+    if trial.outcome == "returned":
+        return Text(brief(trial.value))
+    return Text.assemble((f"{trial.outcome}: ", "yellow"), one_line(trial.error or ""))
 
 
 def verdict_mark(*, passed: bool) -> Text:

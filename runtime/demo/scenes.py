@@ -49,8 +49,10 @@ class Check(Value):
     holds: bool
 
 
-async def check_scenes(runtime: Runtime, replies: tuple[Reply, ...]) -> tuple[Check, ...]:
-    """What must be so after all scenes; read from the store and the replies."""
+async def check_scenes(
+    runtime: Runtime, replies: tuple[Reply, ...], *, containers_left: int
+) -> tuple[Check, ...]:
+    """What must be so after all scenes; read from the store, the replies and the engine."""
     current = {
         summary.name: summary for summary in await runtime.store.summaries((Lifecycle.APPROVED,))
     }
@@ -65,5 +67,6 @@ async def check_scenes(runtime: Runtime, replies: tuple[Reply, ...]) -> tuple[Ch
             holds=current[TOOL].sequence == 1 if TOOL in current else False,
         ),
         Check(claim="neither hostile tool was admitted", holds=HOSTILE not in current),
+        Check(claim="no container is left", holds=containers_left == 0),
         Check(claim="every byte of the store verifies", holds=report.intact),
     )

@@ -46,6 +46,7 @@ async def _play(settings: Settings, *, live: bool) -> tuple[Check, ...]:
     from runtime.demo.scenes import check_scenes, load_scenes  # noqa: PLC0415
     from runtime.wiring import open_runtime  # noqa: PLC0415
     from sandbox.docker_sandbox import open_docker_sandbox  # noqa: PLC0415
+    from sandbox.identity import OWNER_LABEL  # noqa: PLC0415
 
     shown = console(settings)
     shown.print(Panel(Text(_introduction(settings, live=live)), title="toolkiln demo"))
@@ -67,7 +68,8 @@ async def _play(settings: Settings, *, live: bool) -> tuple[Check, ...]:
                     session = runtime.session(model=_model(scene, live=live), on_event=renderer)
                     async with session:
                         replies.append(await session.send(scene.prompt))
-                checks = await check_scenes(runtime, tuple(replies))
+                left = await sandbox.engine.list_by_label(f"{OWNER_LABEL}={sandbox.owner}")
+                checks = await check_scenes(runtime, tuple(replies), containers_left=len(left))
         finally:
             await sandbox.close()
         shown.rule(Text("What holds now", style="bold"))
