@@ -236,7 +236,7 @@ class ImportChecker:
         root = module.partition(".")[0]
         near = nearest_module(module)
         if near is not None and near != module and root not in _INSTEAD:
-            advice = f"did you mean {near!r}?"
+            advice = f"did you mean {near!r}? " + _INSTEAD.get(near, "").capitalize()
         else:
             advice = _INSTEAD.get(root, "use the standard library")
         self._report.at(
