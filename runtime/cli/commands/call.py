@@ -15,6 +15,7 @@ from runtime.cli.output import (
     console,
     json_of,
     print_json,
+    print_lines,
     run_async,
     say,
 )
@@ -43,7 +44,9 @@ def command(
     elif outcome.is_error:
         say(f"error: {outcome.content}")
     else:
-        print_json(outcome.content)
+        from runtime.outcome import printable_json  # noqa: PLC0415 - `--help` does without
+
+        print_lines([printable_json(outcome.content)])
     if outcome.execution is not None and outcome.execution.output:
         say(f"the tool printed:\n{outcome.execution.output}")
     if outcome.is_error:

@@ -42,10 +42,10 @@ def command(  # noqa: PLR0913 - one parameter an option
             budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
         ),
     )
-    run_async(_chat(settings, resume))
+    run_async(_chat(settings, model, resume))
 
 
-async def _chat(settings: Settings, resume: str | None) -> None:
+async def _chat(settings: Settings, model: str | None, resume: str | None) -> None:
     from runtime.cli.conversation import WORDS, Conversation  # noqa: PLC0415 - `--help` does without
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - same
     from runtime.cli.reader import open_reader  # noqa: PLC0415 - same
@@ -54,7 +54,7 @@ async def _chat(settings: Settings, resume: str | None) -> None:
     screen = console(settings)
     with EventRenderer(screen) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
-            session = runtime.session(resume=resume, on_event=renderer)
+            session = runtime.session(model=model, resume=resume, on_event=renderer)
             screen.print(f"session {session.id}; /help lists the commands", style="dim")
             conversation = Conversation(
                 runtime=runtime,

@@ -149,8 +149,8 @@ def show_outcome(settings: Settings, outcome: DefinitionOutcome) -> None:
             ("needs review ", "bold yellow"), one_line(name), f" {outcome.digest}\n"
         )
         words.append("it is stored and nobody can call it until a person has approved it:\n")
-        words.append_text(one_line(f"  toolkiln review show {name}\n  "))
-        words.append_text(one_line(f"toolkiln review approve {name}"))
+        words.append_text(one_line(f"  toolkiln review show {name}")).append("\n")
+        words.append_text(one_line(f"  toolkiln review approve {name}"))
     else:
         words = Text.assemble(("refused ", "bold red"), one_line(name))
     for reason in outcome.reasons:
