@@ -118,34 +118,37 @@ class HostTool:
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Convert the arguments, run the function, and render what it returns as JSON."""
         try:
-            bound = self._bind(arguments, context)
+            call = self._bind(arguments, context)
         except pydantic.ValidationError as error:
             return ToolAnswer(self._explain(error), is_error=True)
         limit = asyncio.timeout(self._timeout_seconds)
         try:
             async with limit:
-                value = await self._run(bound)
+                value = await self._run(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the answer
             if isinstance(error, TimeoutError) and limit.expired():
                 return ToolAnswer(self._timed_out(), is_error=True)
             return ToolAnswer(_in_words(error), is_error=True)
         return self._render(value)
 
-    async def _run(self, bound: inspect.BoundArguments) -> object:
+    async def _run(self, call: Callable[[], Any]) -> object:
         if self._is_async:
-            return await self._function(*bound.args, **bound.kwargs)
+            return await call()
         loop = asyncio.get_running_loop()
-        call = functools.partial(self._function, *bound.args, **bound.kwargs)
         return await loop.run_in_executor(self._executor, _without_stop_iteration, call)
 
-    def _bind(self, arguments: JsonObject, context: CallContext) -> inspect.BoundArguments:
+    def _bind(self, arguments: JsonObject, context: CallContext) -> Callable[[], Any]:
+        """The function with its converted arguments, ready to run."""
         values = self._model.model_validate(arguments)
-        bound = inspect.signature(self._function).bind_partial()
+        positional, named = [], {}
         for index, parameter in enumerate(self._parameters):
-            bound.arguments[parameter.name] = (
-                context if parameter.annotation is CallContext else getattr(values, f"p{index}")
-            )
-        return bound
+            is_context = parameter.annotation is CallContext
+            value = context if is_context else getattr(values, f"p{index}")
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(value)
+            else:
+                named[parameter.name] = value
+        return functools.partial(self._function, *positional, **named)
 
     def _render(self, value: object) -> ToolAnswer:
         try:

@@ -187,6 +187,15 @@ async def test_async_functions_and_the_call_context() -> None:
     assert (await whoami.call({}, CONTEXT)).content == '"s1"'
 
 
+async def test_every_kind_of_parameter_is_filled() -> None:
+    @tool
+    def kinds(a: int, /, b: int, c: int = 3, *, d: int = 4) -> list[int]:
+        """Take all kinds."""
+        return [a, b, c, d]
+
+    assert (await kinds.call({"a": 1, "b": 2, "d": 5}, CONTEXT)).content == "[1,2,3,5]"
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_errors_of_the_function_are_the_answer(kind: str) -> None:
     @tool
