@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import Literal
 
@@ -49,9 +50,10 @@ class ChatCompletionsModel:
     async def _attempt(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         body, answer = self._body(request), ChatAnswer()
         if self._streamed:
-            async for data in self._connection.events(_PATH, body):
-                for event in answer.add(data):
-                    yield event
+            async with aclosing(self._connection.events(_PATH, body)) as stream:
+                async for data in stream:
+                    for event in answer.add(data):
+                        yield event
         else:
             for event in answer.add(await self._connection.post(_PATH, body)):
                 yield event

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from policies.value import JsonObject
@@ -49,6 +50,7 @@ class Connection:
         self._timeouts = timeouts or TimeOuts()
         self._retries = retries or RetryPolicy()
         self._client: AsyncOpenAI | None = None
+        self._openai: ModuleType | None = None
 
     async def answer(
         self, model: str, attempt: Callable[[], AsyncGenerator[ModelEvent, None]]
@@ -58,7 +60,7 @@ class Connection:
         Raises:
             ModelError: It cannot be mended, or was tried often enough.
         """
-        openai = await asyncio.to_thread(importlib.import_module, "openai")
+        openai = await self._package()
         for made in count(1):
             try:
                 async with aclosing(attempt()) as events:
@@ -120,6 +122,12 @@ class Connection:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def _package(self) -> ModuleType:
+        """`openai`, which takes 0.7 s to import: in a thread, so that nothing else waits."""
+        if self._openai is None:
+            self._openai = await asyncio.to_thread(importlib.import_module, "openai")
+        return self._openai
 
     async def _ready(self) -> AsyncOpenAI:
         if self._client is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 
 from policies.value import JsonObject
@@ -55,9 +56,10 @@ class ResponsesModel:
     async def _attempt(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         body, answer = self._body(request), ResponsesAnswer()
         if self._streamed:
-            async for data in self._connection.events(_PATH, body):
-                for event in answer.add(data):
-                    yield event
+            async with aclosing(self._connection.events(_PATH, body)) as stream:
+                async for data in stream:
+                    for event in answer.add(data):
+                        yield event
         else:
             for event in answer.add_whole(await self._connection.post(_PATH, body)):
                 yield event
