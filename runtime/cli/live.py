@@ -63,6 +63,10 @@ class _Activity:
     done: int = 0
 
 
+def _progress(activity: _Activity) -> str:
+    return "" if activity.steps is None else f" {activity.done}/{activity.steps}"
+
+
 class EventRenderer:
     """Shows session and admission events on a console, as they are fed to it.
 
@@ -125,6 +129,7 @@ class EventRenderer:
             case CallProgress():
                 self.admission(event.event, key=event.call_id)
             case CallFinished():
+                self._end("progress")
                 self._end(event.result.call_id)
                 self._print(result_panel(event.result, event.seconds))
             case SessionStopped():
@@ -139,6 +144,7 @@ class EventRenderer:
             case StageStarted():
                 self._begin(key, f"{event.tool}: {event.stage}", steps=event.steps)
             case TrialFinished():
+                self._end("progress")
                 self._step(key)
                 if event.trial.kind is not TrialKind.PROPERTY or not event.trial.passed:
                     self._print(trial_line(event.trial))
@@ -221,12 +227,11 @@ class EventRenderer:
 
     def _going_on(self) -> RenderableType:
         now = time.monotonic()
-        lines = Text()
-        for activity in self._activities.values():  # replaced, never changed: see _begin
-            steps = "" if activity.steps is None else f" {activity.done}/{activity.steps}"
-            words = f"{activity.label}{steps}  {now - activity.started:.1f} s\n"
-            lines.append(escape_text(words), style="dim")
-        lines.rstrip()
+        going = [
+            f"{activity.label}{_progress(activity)}  {now - activity.started:.1f} s"
+            for activity in self._activities.values()  # replaced, never changed: see _begin
+        ]
+        lines = Text(escape_text("\n  ".join(going)), style="dim")
         self._spinner.update(text=lines)
         return self._spinner
 

@@ -114,8 +114,10 @@ def schema_view(schema: ToolSchema) -> RenderableType:
         table.add_column(head, overflow="fold")
     properties = schema.parameters.get("properties")
     required = schema.parameters.get("required")
-    needed = required if isinstance(required, list) else []
-    for name, part in properties.items() if isinstance(properties, dict) else ():
+    parts = properties if isinstance(properties, dict) else {}
+    needed = [str(name) for name in required] if isinstance(required, list) else []
+    for name in dict.fromkeys((*needed, *parts)):  # stored objects have lost their order
+        part = parts.get(name)
         fields = part if isinstance(part, dict) else {}
         table.add_row(
             one_line(name, "cyan"),
