@@ -14,6 +14,7 @@ import runtime
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"^\| `toolkiln (.*?)` \| (.*?) \|$", README, re.MULTILINE)
 
 
 def block(language: str) -> str:
@@ -59,7 +60,7 @@ def test_the_two_commands_exist():
         assert os.access(ROOT / script, os.X_OK), script
 
 
-@pytest.mark.parametrize("row", re.findall(r"^\| `toolkiln (.*?)` \| (.*?) \|$", README, re.MULTILINE))
+@pytest.mark.parametrize("row", COMMANDS)
 def test_every_command_of_the_table_exists(row: tuple[str, str]):
     command, explanation = row
     name = command.split()[0]
@@ -72,7 +73,7 @@ def test_every_command_of_the_table_exists(row: tuple[str, str]):
 
 
 def test_the_table_has_every_command():
-    listed = {row.split()[0] for row in re.findall(r"^\| `toolkiln (.*?)` \|", README, re.MULTILINE)}
+    listed = {command.split()[0] for command, _ in COMMANDS}
     commands = re.search(r"Commands:\n(.*?)(\n\n|\Z)", help_of(), re.DOTALL)
     assert commands
     assert set(re.findall(r"^  (\w+) ", commands[1], re.MULTILINE)) == listed

@@ -112,7 +112,7 @@ async def test_walk_5_an_admitted_tool_never_runs_in_the_host_process(
     ).replace("return a", "return a")
     result = await (await runtime.sandbox()).run(program(seen, "add_two"), {"a": 1})
 
-    assert result.value[1] == 65534  # type: ignore[index, call-overload]
+    assert result.value[1] == 65534  # type: ignore[index]
     outcome = await runtime.define_tool(GOOD)
     assert outcome.admitted
     called = await runtime.call_tool("add_two", {"a": 40})
