@@ -289,7 +289,7 @@ class ToolStore:
     async def _write(self, actor: str, work: Callable[[Writer], T]) -> T:
         at = self._clock()
         return await self._writes.run(
-            lambda connection: work(Writer(connection=connection, at=at, actor=actor))
+            lambda connection: work(Writer(connection, at=at, actor=actor))
         )
 
     async def _in_state(

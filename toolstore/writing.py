@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 
 from policies.decision import Approval, Decision
 from policies.value import canonical_json, sha256_digest
@@ -13,26 +13,17 @@ from toolstore import reading, tables
 from toolstore.assemble import VersionRow, details_of
 from toolstore.blobs import put_blobs
 from toolstore.errors import ToolNotFoundError, TransitionError
-from toolstore.events import (
-    Birth,
-    EventDetail,
-    EventType,
-    Step,
-    is_allowed,
-    seal,
-    skeleton,
-    time_text,
-)
+from toolstore.events import Birth, EventDetail, EventType, is_allowed, skeleton, time_text
+from toolstore.journal import Journal
 from toolstore.models import Event, Lifecycle, Submission, ToolRef, ToolVersion
 
 
-@dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes as one actor at one time."""
+    """Writes as one actor at one time: one change, then it is done with."""
 
-    connection: Connection
-    at: datetime
-    actor: str
+    def __init__(self, connection: Connection, *, at: datetime, actor: str) -> None:
+        self.connection = connection
+        self._journal = Journal(connection, at=at, actor=actor)
 
     def admit(self, submission: Submission) -> ToolVersion:
         """Take in a proven version; see `ToolStore.admit`."""
@@ -43,7 +34,7 @@ class Writer:
         else:
             reading.load(self.connection, row)
             self._admit_again(row, submission)
-        return self._reread(submission.digest)
+        return self._finish(submission.digest)
 
     def approve(self, row: VersionRow, approval: Approval, decision: Decision) -> ToolVersion:
         """Make a quarantined version the approved one; see `ToolStore.approve`."""
@@ -59,15 +50,15 @@ class Writer:
             raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
         detail = EventDetail(approval=approval, decision=decision)
         self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
-        return self._reread(row.digest)
+        return self._finish(row.digest)
 
     def take_back(self, row: VersionRow, kind: EventType, reason: str) -> ToolVersion:
         """Reject or revoke; see `ToolStore.reject` and `ToolStore.revoke`."""
         # The log's word, not the table's: taking back also mends a derived state that was changed.
         row = replace(row, state=self._last_event(row).to_state.value)
         self._require(row, kind)
-        self._record(row, kind, reason)
-        return self._reread(row.digest)
+        self._journal.record(row, kind, reason)
+        return self._finish(row.digest)
 
     def rollback(self, name: str, reason: str, to: ToolRef | None) -> ToolVersion:
         """Go back to an earlier version; see `ToolStore.rollback`."""
@@ -83,14 +74,13 @@ class Writer:
         self._require(target, EventType.RESTORED)
         reading.load(self.connection, target)
         self._make_current(target, EventType.RESTORED, reason, EventDetail())
-        return self._reread(target.digest)
+        return self._finish(target.digest)
 
     def _take_in(self, submission: Submission) -> VersionRow:
         """Keep the bytes and the row; the version is then quarantined."""
         source, provenance = submission.source, submission.provenance
         schema_bytes = canonical_json(submission.source_schema.model_dump(mode="json"))
-        evidence_bytes = canonical_json(submission.evidence.model_dump(mode="json"))
-        put_blobs(self.connection, [canonical_json(source.to_json()), schema_bytes, evidence_bytes])
+        put_blobs(self.connection, [canonical_json(source.to_json()), schema_bytes])
         tool = self._tool_id(source.name)
         siblings = reading.rows_of_name(self.connection, source.name)
         current = _approved(siblings)
@@ -119,8 +109,8 @@ class Writer:
             level=submission.level,
             provenance=provenance,
         )
-        row = self._record(row, EventType.SUBMITTED, "submitted", EventDetail(birth=birth))
-        return self._record(
+        row = self._journal.record(row, EventType.SUBMITTED, "submitted", EventDetail(birth=birth))
+        return self._journal.record(
             row,
             EventType.QUARANTINED,
             _words(submission.decision),
@@ -170,8 +160,8 @@ class Writer:
             back = kind is EventType.RESTORED and detail.decision is None
             backwards = back and row.sequence < current.sequence
             leaving = EventType.ROLLED_BACK if backwards else EventType.SUPERSEDED
-            self._record(current, leaving, f"{row.ref} is current now: {reason}")
-        self._record(row, kind, reason, detail)
+            self._journal.record(current, leaving, f"{row.ref} is current now: {reason}")
+        self._journal.record(row, kind, reason, detail)
 
     def _predecessor(self, name: str, rows: list[VersionRow]) -> VersionRow:
         """What was replaced last and not gone back from since."""
@@ -193,67 +183,6 @@ class Writer:
         state = None if row.state is None else Lifecycle(row.state)
         if not is_allowed(kind, state):
             raise TransitionError(row.ref, f"it is {row.state}, so it cannot be {_PASSIVE[kind]}")
-
-    def _record(
-        self,
-        row: VersionRow,
-        kind: EventType,
-        reason: str,
-        detail: EventDetail | None = None,
-    ) -> VersionRow:
-        """Seal one event into the log, and bring what derives from it along."""
-        head = reading.checked_head(self.connection)
-        step = Step(
-            type=kind,
-            digest=row.digest,
-            name=row.name,
-            from_state=None if row.state is None else Lifecycle(row.state),
-            reason=reason,
-            detail=detail or EventDetail(),
-        )
-        event = seal(step, head, at=self.at, actor=self.actor)
-        self._insert_event(event)
-        self._set_head(event, first=head.sequence == 0)
-        self._set_state(row, event)
-        return replace(row, state=event.to_state.value, state_event=event.sequence)
-
-    def _insert_event(self, event: Event) -> None:
-        self.connection.execute(
-            insert(tables.event).values(
-                sequence=event.sequence,
-                previous_hash=event.previous_hash,
-                hash=event.hash,
-                at=time_text(event.at),
-                actor=event.actor,
-                type=event.type,
-                version=event.digest,
-                name=event.name,
-                from_state=event.from_state,
-                to_state=event.to_state,
-                policy_digest=event.policy_digest,
-                reason=event.reason,
-                detail=event.detail,
-            )
-        )
-
-    def _set_head(self, event: Event, *, first: bool) -> None:
-        values = {"sequence": event.sequence, "hash": event.hash}
-        if first:
-            self.connection.execute(insert(tables.log_head).values(id=1, **values))
-        else:
-            self.connection.execute(update(tables.log_head).values(values))
-
-    def _set_state(self, row: VersionRow, event: Event) -> None:
-        state = tables.version_state
-        self.connection.execute(delete(state).where(state.c.version == row.digest))
-        self.connection.execute(
-            insert(state).values(
-                version=row.digest,
-                tool=row.tool,
-                state=event.to_state,
-                event=event.sequence,
-            )
-        )
 
     def _tool_id(self, name: str) -> int:
         """The tool of that name, made where it is missing.
@@ -303,7 +232,9 @@ class Writer:
         details_of(row, entries)
         return entries[-1]
 
-    def _reread(self, digest: str) -> ToolVersion:
+    def _finish(self, digest: str) -> ToolVersion:
+        """Put down what was done, and read it back as any reader would."""
+        self._journal.write()
         row = reading.row_of_digest(self.connection, digest)
         if row is None:
             raise ToolNotFoundError(digest)

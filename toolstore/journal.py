@@ -1,0 +1,102 @@
+"""Writes the log: steps are sealed in memory one after the other, then put down together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, update
+
+from toolstore import reading, tables
+from toolstore.assemble import VersionRow
+from toolstore.events import EventDetail, EventType, Link, Step, seal, time_text
+from toolstore.models import Event, Lifecycle
+
+
+class Journal:
+    """The steps of one transaction, as one actor at one time."""
+
+    def __init__(self, connection: Connection, *, at: datetime, actor: str) -> None:
+        self._connection = connection
+        self._at = at
+        self._actor = actor
+        self._before = reading.checked_head(connection)
+        self._events: list[Event] = []
+        self._rows: dict[str, VersionRow] = {}
+
+    def record(
+        self, row: VersionRow, kind: EventType, reason: str, detail: EventDetail | None = None
+    ) -> VersionRow:
+        """Seal one step of `row`; what it is afterwards.
+
+        Raises:
+            ValueError: the life-cycle has no such step.
+        """
+        step = Step(
+            type=kind,
+            digest=row.digest,
+            name=row.name,
+            from_state=None if row.state is None else Lifecycle(row.state),
+            reason=reason,
+            detail=detail or EventDetail(),
+        )
+        event = seal(step, self._last(), at=self._at, actor=self._actor)
+        self._events.append(event)
+        after = replace(row, state=event.to_state.value, state_event=event.sequence)
+        self._rows[row.digest] = after
+        return after
+
+    def write(self) -> None:
+        """Put down what was sealed, and bring what derives from it along."""
+        if not self._events:
+            return
+        self._connection.execute(insert(tables.event), [_event_row(e) for e in self._events])
+        last = self._last()
+        if self._before.sequence == 0:
+            head = insert(tables.log_head).values(id=1, sequence=last.sequence, hash=last.hash)
+            self._connection.execute(head)
+        else:
+            self._connection.execute(
+                update(tables.log_head).values(sequence=last.sequence, hash=last.hash)
+            )
+        self._write_states()
+
+    def _write_states(self) -> None:
+        """All old ones go before the new ones come: at no moment are two versions approved."""
+        state = tables.version_state
+        self._connection.execute(delete(state).where(state.c.version.in_(list(self._rows))))
+        self._connection.execute(
+            insert(state),
+            [
+                {
+                    "version": row.digest,
+                    "tool": row.tool,
+                    "state": row.state,
+                    "event": row.state_event,
+                }
+                for row in self._rows.values()
+            ],
+        )
+
+    def _last(self) -> Link:
+        if not self._events:
+            return self._before
+        return Link(sequence=self._events[-1].sequence, hash=self._events[-1].hash)
+
+
+def _event_row(event: Event) -> dict[str, object]:
+    return {
+        "sequence": event.sequence,
+        "previous_hash": event.previous_hash,
+        "hash": event.hash,
+        "at": time_text(event.at),
+        "actor": event.actor,
+        "type": event.type,
+        "version": event.digest,
+        "name": event.name,
+        "from_state": event.from_state,
+        "to_state": event.to_state,
+        "policy_digest": event.policy_digest,
+        "reason": event.reason,
+        "detail": event.detail,
+    }
