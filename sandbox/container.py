@@ -26,7 +26,7 @@ from sandbox.frames import (
 
 __all__ = ["GuestContainer", "Intake", "Notice"]
 
-_KILL_SECONDS: Final = 5.0
+_KILL_SECONDS: Final = 3.0
 _DRAIN_SECONDS: Final = 5.0
 _QUEUED_FRAMES: Final = 4
 _EXIT_POLL_SECONDS: Final = 0.02
@@ -120,6 +120,7 @@ class GuestContainer:
         self._attachment: Attachment | None = None
         self._pump: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._started = False
         self._ended = False
         self.id = container
         self.intake = Intake(limits)
@@ -145,6 +146,7 @@ class GuestContainer:
         self._attachment = await self._engine.attach(self.id)
         self._pump = asyncio.create_task(self._listen(self._attachment))
         await self._engine.start(self.id)
+        self._started = True
 
     async def _listen(self, attachment: Attachment) -> None:
         while data := await attachment.receive():
@@ -202,7 +204,7 @@ class GuestContainer:
         try:
             await self._engine.kill(self.id, seconds=_KILL_SECONDS)
         except EngineTimeoutError:
-            self._hang_up()
+            self.hang_up()
             with contextlib.suppress(EngineError):
                 await self._engine.kill(self.id, seconds=_KILL_SECONDS)
         except EngineError:
@@ -218,20 +220,22 @@ class GuestContainer:
             await self._remove()
             await self._drain()
         finally:
-            self._hang_up()
+            self.hang_up()
 
     async def _remove(self) -> None:
         try:
             await self._engine.remove(self.id)
         except EngineError:
-            self._hang_up()
+            self.hang_up()
             await self._engine.remove(self.id)
 
     async def _drain(self) -> None:
-        if self._pump is not None:
+        # The streams of a container that never started do not end.
+        if self._pump is not None and self._started:
             await asyncio.wait([self._pump], timeout=_DRAIN_SECONDS)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Give up the connection; the engine closes the guest's standard input then."""
         if self._pump is not None:
             self._pump.cancel()
         if self._attachment is not None:

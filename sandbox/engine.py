@@ -139,6 +139,7 @@ class Engine:
         engine = cls(docker_host or default_docker_host())
         try:
             engine._check_url()
+            await asyncio.to_thread(engine._knock)
             await engine.ping()
         except BaseException:
             await engine.close()
@@ -158,6 +159,21 @@ class Engine:
                 f"{self.url!r} is no address that can be used: expected unix:///path/to/socket or "
                 "tcp://host:port; forward an engine behind ssh or TLS to a local socket"
             )
+
+    def _knock(self) -> None:
+        """Whether anybody listens; asked without the SDK, which loses its socket when nobody does.
+
+        Raises:
+            EngineError: Nobody does, or not to this user.
+        """
+        path = self.socket_path
+        if path is None:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            try:
+                door.connect(str(path))
+            except OSError as error:
+                raise EngineError(_explain(error)) from error
 
     async def ping(self) -> None:
         """Ask the engine whether it is there.
@@ -215,8 +231,12 @@ class Engine:
         Raises:
             EngineError: No connection.
         """
-        connection = await self._call(lambda client: _attach(client, container))
-        return Attachment(connection)
+        connecting = asyncio.ensure_future(self._call(lambda client: _attach(client, container)))
+        try:
+            return Attachment(await asyncio.shield(connecting))
+        except asyncio.CancelledError:
+            await self.finish(_close_when_made(connecting))
+            raise
 
     async def kill(self, container: str, *, seconds: float = _CONTROL_SECONDS) -> None:
         """End all of a container's processes at once; nothing where they have ended.
@@ -355,12 +375,14 @@ def _translate(error: Exception, url: str, seconds: float) -> EngineError:
 
 
 def _explain(error: Exception) -> str:
-    text = getattr(error, "explanation", None) or str(error)
-    if "PermissionError" in text:
+    text = str(getattr(error, "explanation", None) or error)
+    if isinstance(error, PermissionError) or "PermissionError" in text:
         return f"this user may not use its socket ({text})"
-    if "FileNotFoundError" in text or "ConnectionRefusedError" in text:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError) or any(
+        name in text for name in ("FileNotFoundError", "ConnectionRefusedError")
+    ):
         return f"nothing listens there ({text})"
-    return text if isinstance(text, str) else repr(text)
+    return text
 
 
 def _create(client: APIClient, config: JsonObject, name: str) -> str:
@@ -383,6 +405,11 @@ def _attach(client: APIClient, container: str) -> socket.socket:
     (raw if response is None else response).close()
     own.settimeout(0)
     return own
+
+
+async def _close_when_made(connecting: asyncio.Future[socket.socket]) -> None:
+    with contextlib.suppress(EngineError):  # not made
+        (await connecting).close()
 
 
 def _kill(client: APIClient, container: str) -> None:

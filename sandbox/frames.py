@@ -55,12 +55,10 @@ class FrameError(ValueError):
 
 
 class FrameTooLargeError(FrameError):
-    """A guest announced a frame beyond its ceiling."""
+    """A guest sent, or announced, more than its ceiling."""
 
-    def __init__(self, *, size: int, ceiling: int) -> None:
-        super().__init__(f"a frame of {size} bytes, where {ceiling} are allowed")
-        self.size = size
-        self.ceiling = ceiling
+    def __init__(self, size: int, ceiling: int, unit: str = "bytes") -> None:
+        super().__init__(f"{size} {unit}, where {ceiling} are allowed")
 
 
 class Kind(IntEnum):
@@ -140,7 +138,7 @@ class FrameReader:
         if kind is None:
             raise FrameError(f"a frame of kind {number}, which no guest may send")
         if size > self._ceilings[kind]:
-            raise FrameTooLargeError(size=size, ceiling=self._ceilings[kind])
+            raise FrameTooLargeError(size, self._ceilings[kind])
         return kind
 
 
@@ -202,11 +200,12 @@ def decode_json(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> J
     """Decode bytes that a guest wrote; stricter than JSON, and bounded before it is parsed.
 
     Raises:
-        FrameError: Too long, too deep, too many values, not UTF-8, not JSON, a number that is
-            not finite or too long, a name that occurs twice, a lone surrogate.
+        FrameTooLargeError: Too many bytes or values.
+        FrameError: Too deep, not UTF-8, not JSON, a number that is not finite or too long, a
+            name that occurs twice, a lone surrogate.
     """
     if len(data) > max_bytes:
-        raise FrameTooLargeError(size=len(data), ceiling=max_bytes)
+        raise FrameTooLargeError(len(data), max_bytes)
     _check_shape(data, max_depth=max_depth, nodes=max_nodes(max_bytes))
     try:
         text = data.decode()
@@ -240,7 +239,7 @@ def _check_shape(data: bytes, *, max_depth: int, nodes: int) -> None:
             case _:
                 continue
         if count > nodes:
-            raise FrameError(f"JSON of more than {nodes} values")
+            raise FrameTooLargeError(count, nodes, "values or more")
 
 
 def _check_surrogates(value: JsonValue) -> None:

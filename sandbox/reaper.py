@@ -69,7 +69,7 @@ class Janitor:
         self._arguments = (engine_url, f"{OWNER_LABEL}={owner}")
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -82,9 +82,16 @@ class Janitor:
         Raises:
             OSError: It cannot be started.
         """
-        async with self._starting:
-            if self._process is None or self._process.poll() is not None:
-                await asyncio.to_thread(self._start)
+        if self._starting is None and (self._process is None or self._process.poll() is not None):
+            self._starting = asyncio.create_task(asyncio.to_thread(self._start))
+            self._starting.add_done_callback(self._started)
+        if self._starting is not None:
+            # Shared by all who wait, and not cancelled with any of them: a second start would
+            # close the pipe of the first, which means the death of the host.
+            await asyncio.shield(self._starting)
+
+    def _started(self, _task: asyncio.Task[None]) -> None:
+        self._starting = None
 
     def _start(self) -> None:
         self._let_go()
@@ -115,6 +122,8 @@ class Janitor:
 
     async def close(self) -> None:
         """Tell it that all is clean, and wait for its end."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         if self._process is None:
             return
         if self._pipe is not None:

@@ -251,7 +251,7 @@ async def test_cancelling_destroys_the_environment(
     subject: Sandbox, engine: Engine, owner: str
 ) -> None:
     running = asyncio.create_task(call(subject, "import time\ndef f():\n    time.sleep(60)\n"))
-    while not await engine.list_by_label(f"{OWNER_LABEL}={owner}"):
+    while not await engine.list_by_label(f"{OWNER_LABEL}={owner}"):  # noqa: ASYNC110  no event tells
         await asyncio.sleep(0.01)
 
     running.cancel()

@@ -31,7 +31,7 @@ def _must_have_engine(config: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def image_state(pytestconfig: pytest.Config) -> Path:
     """Where the guest image is remembered from one session of tests to the next."""
-    return Path(pytestconfig.cache.mkdir("guest-image"))  # type: ignore[union-attr]
+    return Path(pytestconfig.cache.mkdir("guest-image"))
 
 
 @pytest.fixture(scope="session")
