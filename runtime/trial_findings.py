@@ -8,7 +8,7 @@ from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
 from policies.value import canonical_json
 from runtime.trials import TrialPlan
-from runtime.verdicts import short_arguments
+from runtime.verdicts import NOT_JSON, short_arguments
 
 _BROKEN = {Outcome.CRASHED, Outcome.PROTOCOL_BROKEN}
 _STOPPED = {Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.LIMIT_EXCEEDED}
@@ -30,7 +30,7 @@ def findings_of(plan: TrialPlan, trials: Sequence[Trial]) -> tuple[Finding, ...]
         *_kind(
             "TR202",
             Severity.WARNING,
-            [t for t in failed if t.outcome is Outcome.RAISED],
+            [t for t in failed if t.outcome is Outcome.RAISED and not _not_json(t)],
             "handle this input, or declare the exception in a `Raises:` section of the docstring",
         ),
         *_kind(
@@ -42,11 +42,15 @@ def findings_of(plan: TrialPlan, trials: Sequence[Trial]) -> tuple[Finding, ...]
         *_kind(
             "TR204",
             Severity.ERROR,
-            [t for t in failed if t.outcome in _BROKEN],
+            [t for t in failed if t.outcome in _BROKEN or _not_json(t)],
             "return a JSON value (number, string, list, dict with string keys, true, false, null)",
         ),
         *_untried(len(plan.generated) - len(probes)),
     )
+
+
+def _not_json(trial: Trial) -> bool:
+    return trial.outcome is Outcome.RAISED and (trial.error or "").startswith(NOT_JSON)
 
 
 def _example_findings(failed: Iterable[Trial]) -> Iterable[Finding]:

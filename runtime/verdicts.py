@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from policies.display import escape_text
 from policies.evidence import Outcome, Trial, TrialKind
@@ -14,7 +14,10 @@ from policies.value import JsonObject, canonical_json
 from runtime.compare import matches
 from sandbox.base import ExecutionResult
 
-_TEXT_CHARACTERS = 400
+NOT_JSON: Final = "ResultNotJSON"
+"""What the harness raises for a result that JSON cannot hold. No declaration excuses it."""
+
+_TEXT_CHARACTERS: Final = 400
 
 
 def judge_example(
@@ -40,6 +43,8 @@ def _example_verdict(
                     f"returned {_short(result.value)}, expected {_short(example.returns)}"
                 )
             return True, f"returned {_short(result.value)} as expected"
+        case Outcome.RAISED if result.error_type == NOT_JSON:
+            return False, _cut(result.error_message)
         case Outcome.RAISED if result.error_type == example.raises:
             return True, f"raised {example.raises} as expected"
         case Outcome.RAISED if example.raises is not None:
@@ -63,6 +68,8 @@ def judge_generated(
                 if problems
                 else f"returned {_short(result.value)}"
             )
+        case Outcome.RAISED if result.error_type == NOT_JSON:
+            passed, detail = False, _cut(result.error_message)
         case Outcome.RAISED:
             passed = result.error_type in source_schema.raises
             declared = "declared" if passed else "which its docstring does not declare"

@@ -214,6 +214,21 @@ def test_findings_show_the_smallest_input_of_each_kind():
     assert found["TR202"].severity is Severity.WARNING
 
 
+def test_a_result_that_is_not_json_is_an_error_whatever_was_declared():
+    not_json = result(
+        Outcome.RAISED, error_type="ResultNotJSON", error_message="result is of type set"
+    )
+    schema = SCHEMA.model_copy(update={"raises": ("ResultNotJSON",)})
+    example = Example(arguments={}, raises="ResultNotJSON")
+
+    trial = judge_generated({"a": 1}, not_json, schema)
+    (finding,) = findings_of(plan(({"a": 1},)), [trial])
+
+    assert (finding.rule, finding.severity) == ("TR204", Severity.ERROR)
+    assert "of type set" in finding.message
+    assert not judge_example(TrialKind.EXAMPLE, example, not_json, schema).passed
+
+
 def test_a_guests_words_cannot_drive_the_terminal_or_hide():
     nasty = result(Outcome.RAISED, error_type="E\x1b[2J", error_message="a\u202eb\x07" * 500)
 
