@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import openai
 
 _LONGEST_REASON = 600
+_RETRIED_STATUSES = frozenset({408, 409, 429})
+_SERVER_ERRORS = 500
 _RETRIED_CODES = frozenset(
     {"server_error", "rate_limit_exceeded", "internal_error", "overloaded", "overloaded_error"}
 )
@@ -91,7 +94,7 @@ def _of_status(error: openai.APIStatusError, model: str, base_url: str) -> Failu
                 "whether the server speaks this API (--api chat or --api responses).",
                 unavailable=True,
             )
-        case 408 | 409 | 429 | 500 | 501 | 502 | 503 | 504 | 520 | 529:
+        case status if status in _RETRIED_STATUSES or status >= _SERVER_ERRORS:
             refused = headers.get("x-should-retry") == "false" or code in _QUOTA_CODES
             wait = retry_after_seconds(headers, datetime.now(UTC))
             asked = "" if wait is None else f" (it asks to wait {wait:g} s)"
@@ -130,19 +133,22 @@ def _coded(code: str, reason: str, model: str, *, retryable: bool) -> Failure:
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """How long the provider asks to wait: milliseconds, seconds or a date; None if it does not."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            return max(float(text) * unit, 0.0)
-        except ValueError:
-            pass
-        try:
-            date = parsedate_to_datetime(text)
-        except ValueError:
-            continue
-        return max((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds(), 0.0)
+        seconds = _seconds(headers.get(name, ""), unit, now)
+        if seconds is not None and math.isfinite(seconds):
+            return max(seconds, 0.0)
     return None
+
+
+def _seconds(text: str, unit: float, now: datetime) -> float | None:
+    try:
+        return float(text) * unit
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
 
 
 def _said(error: openai.APIStatusError) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from policies.value import JsonObject
 from runtime.messages import ToolCall, ToolSpec
 from runtime.models.strict import StrictTools, from_wire, to_wire
+
+# How long an example takes says something about the machine alone.
+LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NAMES = st.sampled_from(["a", "b", "c", "dé"])
 SCALARS: list[JsonObject] = [
@@ -172,6 +175,7 @@ def same_meaning(one: JsonValue, other: JsonValue, schema: JsonValue, root: Json
     return one == other
 
 
+@LAW
 @given(SPECS, st.data())
 def test_what_a_model_may_write_is_valid_for_the_tool(spec: ToolSpec, data: st.DataObject) -> None:
     wire = to_wire(spec)
@@ -184,6 +188,7 @@ def test_what_a_model_may_write_is_valid_for_the_tool(spec: ToolSpec, data: st.D
     assert valid(spec.parameters, spec.parameters, from_wire(arguments, spec))
 
 
+@LAW
 @given(SPECS, st.data())
 def test_what_the_tool_takes_can_be_written_and_read_back(
     spec: ToolSpec, data: st.DataObject
@@ -201,6 +206,7 @@ def test_what_the_tool_takes_can_be_written_and_read_back(
     assert same_meaning(from_wire(sent, spec), arguments, spec.parameters, spec.parameters)
 
 
+@LAW
 @given(SPECS, st.data())
 def test_reading_back_twice_changes_nothing(spec: ToolSpec, data: st.DataObject) -> None:
     wire = to_wire(spec)
@@ -211,6 +217,7 @@ def test_reading_back_twice_changes_nothing(spec: ToolSpec, data: st.DataObject)
     assert from_wire(once, spec) == once
 
 
+@LAW
 @given(SPECS)
 def test_strict_schemas_are_closed_and_require_everything(spec: ToolSpec) -> None:
     def check(schema: JsonValue) -> None:
