@@ -32,27 +32,40 @@ def _example_verdict(
     example: Example, result: ExecutionResult, source_schema: ToolSchema
 ) -> tuple[bool, str]:
     match result.outcome:
-        case Outcome.RETURNED if example.raises is not None:
-            return False, f"returned {_short(result.value)}, expected it to raise {example.raises}"
         case Outcome.RETURNED:
-            problems = validate(result.value, source_schema.returns)
-            if problems:
-                return False, f"the result is not of the declared type: {_cut(problems[0])}"
-            if not matches(example.returns, result.value):
-                return False, (
-                    f"returned {_short(result.value)}, expected {_short(example.returns)}"
-                )
-            return True, f"returned {_short(result.value)} as expected"
-        case Outcome.RAISED if result.error_type == NOT_JSON:
-            return False, _cut(result.error_message)
-        case Outcome.RAISED if result.error_type == example.raises:
-            return True, f"raised {example.raises} as expected"
-        case Outcome.RAISED if example.raises is not None:
-            return False, f"raised {error_text(result)}, expected {example.raises}"
+            return _returned_verdict(example, result, source_schema)
         case Outcome.RAISED:
-            return False, f"raised {error_text(result)}, expected {_short(example.returns)}"
+            return _raised_verdict(example, result)
         case _:
             return False, stopped_text(result)
+
+
+def _returned_verdict(
+    example: Example, result: ExecutionResult, source_schema: ToolSchema
+) -> tuple[bool, str]:
+    got = _short(result.value)
+    if example.raises is not None:
+        return False, f"returned {got}, expected it to raise {example.raises}"
+    problems = validate(result.value, source_schema.returns)
+    if problems:
+        return False, _not_declared(problems)
+    if not matches(example.returns, result.value):
+        return False, f"returned {got}, expected {_short(example.returns)}"
+    return True, f"returned {got} as expected"
+
+
+def _raised_verdict(example: Example, result: ExecutionResult) -> tuple[bool, str]:
+    if result.error_type == NOT_JSON:
+        return False, _cut(result.error_message)
+    if example.raises is None:
+        return False, f"raised {error_text(result)}, expected {_short(example.returns)}"
+    if result.error_type != example.raises:
+        return False, f"raised {error_text(result)}, expected {example.raises}"
+    return True, f"raised {example.raises} as expected"
+
+
+def _not_declared(problems: Sequence[str]) -> str:
+    return f"the result is not of the declared type: {_cut(problems[0])}"
 
 
 def judge_generated(
@@ -63,11 +76,7 @@ def judge_generated(
         case Outcome.RETURNED:
             problems = validate(result.value, source_schema.returns)
             passed = not problems
-            detail = (
-                f"the result is not of the declared type: {_cut(problems[0])}"
-                if problems
-                else f"returned {_short(result.value)}"
-            )
+            detail = _not_declared(problems) if problems else f"returned {_short(result.value)}"
         case Outcome.RAISED if result.error_type == NOT_JSON:
             passed, detail = False, _cut(result.error_message)
         case Outcome.RAISED:
