@@ -107,7 +107,6 @@ _ERRORS: Final = (
     ("SC112", "too-many-parameters", "There are more parameters than a model fills well."),
     ("SC113", "schema-too-large", "The schema is larger than prompts should carry."),
     ("SC114", "schema-too-deep", "A type is nested too deep."),
-    ("SC115", "positional-only", "Arguments come by name, so none may be positional-only."),
     ("SC116", "parameter-name", "A parameter's name is not a plain ASCII identifier."),
     ("SC117", "generator", "The tool yields, but a call has one result."),
     ("SC201", "example-arguments", "The arguments of an example do not fit the schema."),

@@ -16,8 +16,8 @@ from policies.value import JsonObject, canonical_json
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-_TRIES_PER_RESULT: Final = 4
-_FEWEST_TRIES: Final = 40
+_TRIES_PER_RESULT: Final = 2
+_FEWEST_TRIES: Final = 30
 
 
 def generate_arguments(
