@@ -19,7 +19,8 @@ from toolstore.blobs import put_blobs, read_blobs
 from toolstore.errors import StoreDamagedError
 from toolstore.models import version_digest
 
-shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+unhurried = settings(deadline=None)
+shared = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 names = st.from_regex(r"[a-z][a-z0-9_]{2,10}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 sources = st.builds(
@@ -91,6 +92,7 @@ def test_other_bytes_under_a_digest_are_damage(
             put_blobs(connection, [b"something"])
 
 
+@unhurried
 @given(sources, sources)
 def test_digests_are_equal_exactly_when_what_runs_is(a: ToolSource, b: ToolSource) -> None:
     schema = make_schema()
@@ -100,6 +102,7 @@ def test_digests_are_equal_exactly_when_what_runs_is(a: ToolSource, b: ToolSourc
     assert version_digest(a, schema, "sha256:2") not in digests
 
 
+@unhurried
 @given(sources)
 def test_a_digest_survives_a_round_trip_through_json(source: ToolSource) -> None:
     again = ToolSource.model_validate_json(canonical_json(source.to_json()))

@@ -113,7 +113,7 @@ def test_size_is_bounded(monkeypatch: pytest.MonkeyPatch, version: ToolVersion) 
         read_bundle(export_bundle(version))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_one_changed_byte_is_noticed_or_changes_nothing_that_runs(
     version: ToolVersion, data: st.DataObject

@@ -6,7 +6,7 @@ from datetime import timedelta, timezone
 
 import pytest
 from factories import NOON, allowed
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolstore.events import (
@@ -35,6 +35,7 @@ LEADS_TO = {
     Lifecycle.REVOKED: set(),
 }
 
+unhurried = settings(deadline=None)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 kinds = st.sampled_from(EventType)
 
@@ -73,6 +74,7 @@ def test_the_life_cycle_is_this_and_nothing_else() -> None:
     assert seen == LEADS_TO
 
 
+@unhurried
 @given(kinds, st.none() | st.sampled_from(Lifecycle))
 def test_only_steps_of_the_table_are_sealed(kind: EventType, state: Lifecycle | None) -> None:
     step = Step(type=kind, digest="d", name="n", from_state=state, reason="r")
@@ -86,6 +88,7 @@ def test_only_steps_of_the_table_are_sealed(kind: EventType, state: Lifecycle | 
             seal(step, Link(), at=NOON, actor="a")
 
 
+@unhurried
 @given(logs())
 def test_a_log_that_was_sealed_step_by_step_is_whole(log: list[Event]) -> None:
     assert list(chain_damage(log)) == []
@@ -93,6 +96,7 @@ def test_a_log_that_was_sealed_step_by_step_is_whole(log: list[Event]) -> None:
     assert [event.sequence for event in log] == list(range(1, len(log) + 1))
 
 
+@unhurried
 @given(logs(), st.data())
 def test_nobody_leaves_revoked(log: list[Event], data: st.DataObject) -> None:
     revoked = {event.digest for event in log if event.to_state is Lifecycle.REVOKED}
@@ -102,6 +106,7 @@ def test_nobody_leaves_revoked(log: list[Event], data: st.DataObject) -> None:
         assert last.to_state is Lifecycle.REVOKED
 
 
+@unhurried
 @given(logs().filter(lambda log: len(log) > 1), st.data())
 def test_every_missing_entry_but_the_last_breaks_the_chain(
     log: list[Event], data: st.DataObject
@@ -111,6 +116,7 @@ def test_every_missing_entry_but_the_last_breaks_the_chain(
     assert list(chain_damage(log[:missing] + log[missing + 1 :]))
 
 
+@unhurried
 @given(logs().filter(lambda log: len(log) > 1), st.data())
 def test_every_other_order_breaks_the_chain(log: list[Event], data: st.DataObject) -> None:
     order = data.draw(st.permutations(log))

@@ -205,4 +205,4 @@ def make_variant(name: str, variant: int, decision: Decision) -> Submission:
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestStoreMachine.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from factories import make_schema, make_source
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.source import ToolSource
 from toolstore.search import Bm25Index, docstring, searchable_text, terms
+
+unhurried = settings(deadline=None)
 
 TOOLS = {
     "parse_iso_date": "Read an ISO 8601 date.",
@@ -97,6 +99,7 @@ documents = st.dictionaries(
 )
 
 
+@unhurried
 @given(documents, documents, words)
 def test_coming_and_going_leaves_no_trace(
     stay: dict[str, str], gone: dict[str, str], query: str

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -24,7 +26,21 @@ from toolstore.tables import APPEND_ONLY
 Tamper = Callable[[sqlite3.Connection], object]
 
 
-async def make(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store to copy: made once."""
+    folder = tmp_path_factory.mktemp("template")
+    asyncio.run(fill_template(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, template: Path) -> Path:
+    """A store of one's own to damage."""
+    return shutil.copytree(template, tmp_path / "tools")
+
+
+async def fill_template(folder: Path) -> None:
     """double@1 deprecated, double@2 approved, other@1 approved, waiting@1 quarantined."""
     async with await ToolStore.open(folder) as store:
         for number in (1, 2):
@@ -207,12 +223,11 @@ SEEN_BY_GET: dict[str, tuple[str, Tamper]] = {
 
 
 @pytest.mark.parametrize(("ref", "tamper"), SEEN_BY_GET.values(), ids=SEEN_BY_GET.keys())
-async def test_get_and_verify_notice(tmp_path: Path, ref: str, tamper: Tamper) -> None:
-    await make(tmp_path)
-    with tampering(tmp_path) as connection:
+async def test_get_and_verify_notice(folder: Path, ref: str, tamper: Tamper) -> None:
+    with tampering(folder) as connection:
         tamper(connection)
 
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         with pytest.raises(StoreDamagedError):
             await store.get(ToolRef.parse(ref))
         report = await store.verify()
@@ -232,30 +247,26 @@ SEEN_BY_VERIFY: dict[str, Tamper] = {
 
 
 @pytest.mark.parametrize("tamper", SEEN_BY_VERIFY.values(), ids=SEEN_BY_VERIFY.keys())
-async def test_verify_notices(
-    tmp_path: Path, tamper: Tamper, request: pytest.FixtureRequest
-) -> None:
-    await make(tmp_path)
-    with tampering(tmp_path) as connection:
+async def test_verify_notices(folder: Path, tamper: Tamper, request: pytest.FixtureRequest) -> None:
+    with tampering(folder) as connection:
         tamper(connection)
     if "trigger" in request.node.name:
-        with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
+        with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
             connection.execute("DROP TRIGGER event_no_update")
 
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         assert not (await store.verify()).intact
 
 
-async def test_one_damaged_version_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    await make(tmp_path)
-    with tampering(tmp_path) as connection:
+async def test_one_damaged_version_does_not_take_the_others_with_it(folder: Path) -> None:
+    with tampering(folder) as connection:
         SEEN_BY_GET["source bytes changed"][1](connection)
     heard: list[tuple[str, StoreDamagedError]] = []
 
     def listen(ref: str, error: StoreDamagedError) -> None:
         heard.append((ref, error))
 
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         versions = await store.current_versions(on_damage=listen)
         documents = await store.search_documents(on_damage=listen)
         with pytest.raises(StoreDamagedError, match="double@2"):
@@ -269,13 +280,12 @@ async def test_one_damaged_version_does_not_take_the_others_with_it(tmp_path: Pa
     assert report.trusted == ("double@1", "gone@1", "last@1", "other@1", "waiting@1")
 
 
-async def test_nothing_older_than_a_gap_in_the_log_is_trusted(tmp_path: Path) -> None:
-    await make(tmp_path)
-    with tampering(tmp_path) as connection:
+async def test_nothing_older_than_a_gap_in_the_log_is_trusted(folder: Path) -> None:
+    with tampering(folder) as connection:
         revocation = sql(f"DELETE FROM event WHERE version = {GONE} AND type = 'revoked'")
         revocation(connection)
 
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         report = await store.verify()
 
     assert report.trusted == ()
@@ -284,32 +294,29 @@ async def test_nothing_older_than_a_gap_in_the_log_is_trusted(tmp_path: Path) ->
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("action", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}", "REPLACE"])
-async def test_the_database_itself_forbids_changes(tmp_path: Path, table: str, action: str) -> None:
-    await make(tmp_path)
+async def test_the_database_itself_forbids_changes(folder: Path, table: str, action: str) -> None:
     replace = "INSERT OR REPLACE INTO {0} SELECT * FROM {0}"
 
-    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
         column = connection.execute(f"PRAGMA table_info({table})").fetchone()[1]
         statement = (replace if action == "REPLACE" else action).format(table, column)
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             connection.execute(statement)
 
 
-async def test_two_versions_of_a_name_cannot_be_approved(tmp_path: Path) -> None:
-    await make(tmp_path)
+async def test_two_versions_of_a_name_cannot_be_approved(folder: Path) -> None:
 
     with (
-        closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection,
+        closing(sqlite3.connect(folder / DATABASE_NAME)) as connection,
         pytest.raises(sqlite3.IntegrityError, match="UNIQUE"),
     ):
         connection.execute("UPDATE version_state SET state = 'approved'")
 
 
-async def test_a_log_that_got_shorter_stops_a_running_session(tmp_path: Path) -> None:
-    await make(tmp_path)
-    async with await ToolStore.open(tmp_path) as store:
+async def test_a_log_that_got_shorter_stops_a_running_session(folder: Path) -> None:
+    async with await ToolStore.open(folder) as store:
         before = store.head()
-        with tampering(tmp_path) as connection:
+        with tampering(folder) as connection:
             connection.execute("DELETE FROM event WHERE sequence = ?", (before,))
 
         with pytest.raises(StoreDamagedError, match=f"had {before} before"):
@@ -318,54 +325,49 @@ async def test_a_log_that_got_shorter_stops_a_running_session(tmp_path: Path) ->
             await store.changes_since(before)
 
 
-async def test_nothing_is_written_on_top_of_a_broken_log(tmp_path: Path) -> None:
-    await make(tmp_path)
-    with tampering(tmp_path) as connection:
+async def test_nothing_is_written_on_top_of_a_broken_log(folder: Path) -> None:
+    with tampering(folder) as connection:
         connection.execute("DELETE FROM event WHERE sequence = (SELECT max(sequence) FROM event)")
 
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         with pytest.raises(StoreDamagedError, match="the log ends"):
             await store.admit(make_submission("new_tool"), actor="ada")
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
-async def test_a_linked_file_is_refused(tmp_path: Path, suffix: str) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    await make(elsewhere)
-    folder = tmp_path / "tools"
-    folder.mkdir(mode=0o700)
-    (folder / f"{DATABASE_NAME}{suffix}").symlink_to(elsewhere / DATABASE_NAME)
+async def test_a_linked_file_is_refused(tmp_path: Path, folder: Path, suffix: str) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir(mode=0o700)
+    (linked / f"{DATABASE_NAME}{suffix}").symlink_to(folder / DATABASE_NAME)
 
     with pytest.raises(StoreDamagedError, match="is a link"):
-        await ToolStore.open(folder)
+        await ToolStore.open(linked)
 
 
 @pytest.mark.parametrize("left", [0.05, 0.5, 0.95])
-async def test_a_truncated_file_is_noticed(tmp_path: Path, left: float) -> None:
-    await make(tmp_path)
-    path = tmp_path / DATABASE_NAME
+async def test_a_truncated_file_is_noticed(folder: Path, left: float) -> None:
+    path = folder / DATABASE_NAME
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * left)])
 
     try:
-        async with await ToolStore.open(tmp_path) as store:
+        async with await ToolStore.open(folder) as store:
             assert not (await store.verify()).intact
     except (StoreDamagedError, StoreUnusableError):
         pass
 
 
-async def test_noise_in_the_file_is_noticed_or_does_no_harm(tmp_path: Path) -> None:
-    await make(tmp_path)
-    path = tmp_path / DATABASE_NAME
+async def test_noise_in_the_file_is_noticed_or_does_no_harm(folder: Path) -> None:
+    path = folder / DATABASE_NAME
     content = path.read_bytes()
-    async with await ToolStore.open(tmp_path) as store:
+    async with await ToolStore.open(folder) as store:
         good = {version.digest: version for version in await store.current_versions()}
     for position in range(200, len(content), len(content) // 60):
         spoilt = bytearray(content)
         spoilt[position : position + 16] = bytes(byte ^ 0x5A for byte in spoilt[position:][:16])
         path.write_bytes(bytes(spoilt))
         try:
-            async with await ToolStore.open(tmp_path) as store:
+            async with await ToolStore.open(folder) as store:
                 for version in await store.current_versions(on_damage=lambda *_: None):
                     assert good[version.digest] == version
         except (StoreDamagedError, StoreUnusableError):
