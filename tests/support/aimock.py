@@ -27,6 +27,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -167,7 +168,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def _command() -> list[str]:
     """The server's command line up to its options, installed if need be."""
-    node, npm = shutil.which("node"), shutil.which("npm")
+    # Node may come from a wheel, beside this interpreter; that one is known to be new enough.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         reason = "aimock needs node (20.15 or newer) and npm on PATH; install Node.js"
         if os.environ.get("CI") == "true":
@@ -179,7 +182,7 @@ def _command() -> list[str]:
     with (_CACHE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _installed_version(package) != VERSION:
-            _install(npm)
+            _install(npm, path)
     return [node, str(package / "dist" / "cli.js")]
 
 
@@ -191,11 +194,12 @@ def _installed_version(package: Path) -> str | None:
     return str(manifest.get("version"))
 
 
-def _install(npm: str) -> None:
+def _install(npm: str, path: str) -> None:
     done = subprocess.run(
         [npm, "install", "--prefix", str(_CACHE), "--no-audit", "--no-fund", "--ignore-scripts",
          f"{_PACKAGE}@{VERSION}"],
         capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False,
+        env=os.environ | {"PATH": path},
     )  # fmt: skip
     if done.returncode != 0:
         pytest.fail(f"npm could not install {_PACKAGE}@{VERSION}:\n{done.stderr}", pytrace=False)
