@@ -17,12 +17,12 @@ PROCESSES = 5
 SESSIONS = 50
 
 
-async def run_process(home: Path, image_folder: Path, number: int) -> list[str]:
+async def run_process(home: Path, image_state: Path, number: int) -> list[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(PROGRAM),
         str(home),
-        str(image_folder),
+        str(image_state),
         str(number),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
@@ -32,14 +32,11 @@ async def run_process(home: Path, image_folder: Path, number: int) -> list[str]:
     return output.decode().splitlines()
 
 
-async def test_fifty_sessions_lose_nothing(
-    tmp_path: Path, image_folder: Path, sandbox: DockerSandbox
-):
-    home = tmp_path / "home"
+async def test_fifty_sessions_lose_nothing(home: Path, image_state: Path, sandbox: DockerSandbox):
     assert sandbox.image_digest  # the image is built before the processes race for it
 
     lines = await asyncio.gather(
-        *(run_process(home, image_folder, number) for number in range(PROCESSES))
+        *(run_process(home, image_state, number) for number in range(PROCESSES))
     )
 
     sessions = [line.split("\t") for part in lines for line in part]
