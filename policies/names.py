@@ -90,7 +90,9 @@ def check_tool_name(name: str, report: Reporter) -> None:
 def _plain_form(name: str) -> str:
     words = re.findall(r"[a-z0-9]+", name.casefold())
     plain = "_".join(words).lstrip("0123456789_")[:64].rstrip("_")
-    return plain if plain and plain not in FORBIDDEN_BARE_NAMES else "count_words"
+    if not plain or keyword.iskeyword(plain) or plain in FORBIDDEN_BARE_NAMES:
+        return "count_words"
+    return f"my_{plain[:61]}" if name_skeleton(plain) in _RESERVED_SKELETONS else plain
 
 
 def _within_one_edit(left: str, right: str) -> bool:

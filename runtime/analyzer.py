@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -183,7 +184,7 @@ async def _end(process: Process) -> None:
     """Make sure that the process is gone, and its pipes with it."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
     if process.stdin is not None:
         process.stdin.close()
     await process.wait()
@@ -193,4 +194,4 @@ def _kill_started(task: asyncio.Task[Process]) -> None:
     """End a process whose start went on after its user was cancelled."""
     if not task.cancelled() and task.exception() is None:
         with suppress(ProcessLookupError):
-            task.result().kill()
+            os.killpg(task.result().pid, signal.SIGKILL)

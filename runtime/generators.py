@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from hypothesis import strategies as st
@@ -67,16 +69,23 @@ def _boolean(_schema: JsonObject, _seen: list[JsonValue]) -> Values:
 
 
 def _integer(schema: JsonObject, _seen: list[JsonValue]) -> Values:
-    low, high = _bounds(schema)
-    small = st.integers(max(low, -_SMALL), min(high, _SMALL)) if _overlaps(low, high) else None
+    span = _span(schema)
+    low, high = span.integers()
+    if low > high:
+        return st.nothing()
     full = st.integers(low, high)
-    return full if small is None else st.one_of(small, small, small, full)
+    if low > _SMALL or high < -_SMALL:
+        return full
+    small = st.integers(max(low, -_SMALL), min(high, _SMALL))
+    return st.one_of(small, small, small, full)
 
 
 def _number(schema: JsonObject, seen: list[JsonValue]) -> Values:
-    low, high = _bounds(schema)
+    span = _span(schema)
+    if span.low > span.high:
+        return st.nothing()
     floats = st.floats(
-        float(low), float(high), allow_nan=False, allow_infinity=False, allow_subnormal=False
+        span.low, span.high, allow_nan=False, allow_infinity=False, allow_subnormal=False
     )
     return st.one_of(floats, _integer(schema, seen))
 
@@ -254,26 +263,33 @@ def _varied_object(value: JsonObject, depth: int) -> Values:
     return st.one_of(less, changed)
 
 
-def _bounds(schema: JsonObject) -> tuple[int, int]:
-    """The range of integers to draw from: the schema's, or the usual one, never empty."""
-    low, high = -_LARGE, _LARGE
-    minimum, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    maximum, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    if isinstance(minimum, int | float):
-        low = -int(-minimum // 1)
-    if isinstance(above, int | float):
-        low = int(above // 1) + 1
-    if isinstance(maximum, int | float):
-        high = int(maximum // 1)
-    if isinstance(below, int | float):
-        high = -int(-below // 1) - 1
-    if low > high and (isinstance(minimum, int | float) or isinstance(above, int | float)):
-        high = max(high, low)
-    return min(low, high), high
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The numbers to draw from, both ends included."""
+
+    low: float
+    high: float
+
+    def integers(self) -> tuple[int, int]:
+        """The least and the greatest integer inside; the first is larger if there is none."""
+        return math.ceil(self.low), math.floor(self.high)
 
 
-def _overlaps(low: int, high: int) -> bool:
-    return low <= _SMALL and high >= -_SMALL
+def _span(schema: JsonObject) -> _Span:
+    """The bounds of the schema, or the usual ones where it has none."""
+    lows = [bound for key in ("minimum", "exclusiveMinimum") for bound in _bound(schema, key)]
+    highs = [bound for key in ("maximum", "exclusiveMaximum") for bound in _bound(schema, key)]
+    low = max(lows) if lows else float(-_LARGE)
+    high = min(highs) if highs else max(float(_LARGE), low + _LARGE)
+    return _Span(low if lows else min(low, high - _LARGE), high)
+
+
+def _bound(schema: JsonObject, key: str) -> list[float]:
+    value = schema.get(key)
+    if not isinstance(value, int | float):
+        return []
+    away = {"exclusiveMinimum": math.inf, "exclusiveMaximum": -math.inf}.get(key)
+    return [float(value) if away is None else math.nextafter(value, away)]
 
 
 def _size(schema: JsonObject, least: str, most: str, usual: int) -> tuple[int, int]:

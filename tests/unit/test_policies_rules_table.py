@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  look-alike letters are what some tests are about
 """Each rule of the static checks fires on one source and is silent on its nearest neighbour."""
 
 from __future__ import annotations
