@@ -23,7 +23,7 @@ def findings_of(plan: TrialPlan, trials: Sequence[Trial]) -> tuple[Finding, ...]
         *_example_findings(examples),
         *_kind(
             "TR201",
-            Severity.ERROR,
+            Severity.WARNING,
             [t for t in failed if t.outcome is Outcome.RETURNED],
             "declare what it really returns (such as `int | None`), or return the declared type",
         ),

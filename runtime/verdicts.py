@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final, assert_never
 
@@ -113,10 +114,10 @@ def agreeing(trials: Sequence[Trial], runs: int) -> list[Trial]:
     return agreed
 
 
-def _answer(trial: Trial) -> bytes:
+def _answer(trial: Trial) -> str:
     # The text of an exception may name an address; its class is what was promised.
     raised = trial.outcome is Outcome.RAISED
-    return canonical_json([trial.outcome.value, None if raised else trial.value])
+    return json.dumps([trial.outcome.value, None if raised else trial.value], sort_keys=True)
 
 
 def _trial(

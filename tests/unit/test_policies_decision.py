@@ -18,6 +18,7 @@ from policies.evidence import Evidence, LintReport, Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
 from policies.permissions import LintLevel, Permissions
 from policies.source import Example, ToolSource
+from policies.value import canonical_json
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -242,9 +243,18 @@ def test_digest_survives_a_round_trip_through_json(source: ToolSource):
 @given(sources, sources)
 def test_digests_are_equal_exactly_when_sources_are(first: ToolSource, second: ToolSource):
     assert (first.digest == second.digest) == (
-        # As text, because in Python 1 == True == 1.0.
-        json.dumps(first.to_json(), sort_keys=True) == json.dumps(second.to_json(), sort_keys=True)
+        # As text, because in Python 1 == True == 1.0, and to a tool the order of keys counts.
+        json.dumps(first.to_json()) == json.dumps(second.to_json())
     )
+
+
+def test_an_example_keeps_the_order_of_its_keys():
+    example = Example(arguments={"d": {"p": 1, "A": 2}}, returns=False)
+    source = SOURCE.model_copy(update={"examples": (example,)})
+
+    again = ToolSource.model_validate_json(canonical_json(source.to_json()))
+
+    assert list(again.examples[0].arguments["d"]) == ["p", "A"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

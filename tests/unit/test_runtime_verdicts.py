@@ -210,7 +210,7 @@ def test_findings_show_the_smallest_input_of_each_kind():
     assert set(found) == {"TR201", "TR202", "TR203", "TR301"}
     assert '{"a":5}' in found["TR201"].message
     assert "2 generated inputs" in found["TR201"].message
-    assert found["TR201"].severity is Severity.ERROR
+    assert found["TR201"].severity is Severity.WARNING
     assert found["TR202"].severity is Severity.WARNING
 
 
