@@ -13,6 +13,7 @@ from runtime.cli.commands.tools import (
     announce,
     find_with_parent,
     show_version,
+    summaries_of,
     version_json,
 )
 from runtime.cli.invocation import settings_of
@@ -40,7 +41,7 @@ app = typer.Typer(no_args_is_help=True, help="Approve or reject what waits for a
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """List the versions that wait for a person."""
-    waiting = run_async(_waiting(settings_of(ctx)))
+    waiting = summaries_of(settings_of(ctx), (Lifecycle.QUARANTINED,))
     if as_json:
         rows: list[JsonValue] = [json_of(summary) for summary in waiting]
         print_json(rows)

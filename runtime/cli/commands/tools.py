@@ -59,7 +59,7 @@ def list_(
 ) -> None:
     """List the tools that are callable or wait for review, one version a line."""
     states = tuple(Lifecycle) if everything else (state or LISTED_STATES)
-    summaries = _summaries(settings_of(ctx), states)
+    summaries = summaries_of(settings_of(ctx), states)
     if as_json:
         print_json([json_of(summary) for summary in summaries])
         return
@@ -78,7 +78,8 @@ def list_(
     )
 
 
-def _summaries(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolSummary, ...]:
+def summaries_of(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolSummary, ...]:
+    """The versions in these states, by the quick look where it can be had."""
     found = summaries_sync(settings.store_folder, states)
     if found is not None:
         return found
