@@ -234,9 +234,13 @@ class GuestContainer:
         if self._pump is not None and self._started:
             await asyncio.wait([self._pump], timeout=_DRAIN_SECONDS)
 
-    def hang_up(self) -> None:
-        """Give up the connection; the engine closes the guest's standard input then."""
+    def stop_listening(self) -> None:
+        """Read no more, and keep the connection: what a host must not do, for the probe of it."""
         if self._pump is not None:
             self._pump.cancel()
+
+    def hang_up(self) -> None:
+        """Give up the connection; the engine closes the guest's standard input then."""
+        self.stop_listening()
         if self._attachment is not None:
             self._attachment.close()

@@ -51,6 +51,7 @@ class Conversation:
         self._guest = guest
         self._program = program
         self._limits = program.limits
+        self._counted = 0
 
     async def admit(self, calls: int) -> Posture:
         """The posture of a guest that stands as demanded.
@@ -122,21 +123,24 @@ class Conversation:
         begin = loop.time()
         deadline = begin + self._limits.wall_seconds
         cpu_before = read_usage(self._guest.id).cpu_seconds
-        printed_before = self._guest.intake.output_bytes
         await self._send(Kind.ARGUMENTS, number, arguments)
         news = await self._guest.receive(deadline)
-        if news is Notice.TIMED_OUT:
-            await self._guest.kill()
         execute_seconds = loop.time() - begin
         usage = _since(cpu_before, read_usage(self._guest.id))
+        if news is Notice.TIMED_OUT:
+            await self._guest.kill()
         verdict = await self._judge(news, number, deadline)
         return Call(
             verdict=verdict,
             execute_seconds=execute_seconds,
             usage=usage,
             output=self._guest.intake.new_output(),
-            output_bytes=self._guest.intake.output_bytes - printed_before,
+            output_bytes=self._newly_counted(),
         )
+
+    def _newly_counted(self) -> int:
+        counted, self._counted = self._counted, self._guest.intake.output_bytes
+        return self._counted - counted
 
     async def _judge(self, news: Frame | Notice, number: int, deadline: float) -> Verdict:
         intake = self._guest.intake
@@ -158,11 +162,10 @@ class Conversation:
     def last_words(self, call: Call) -> Call:
         """The last call in the light of what still came until the container was gone."""
         intake = self._guest.intake
-        late = intake.new_output()
         call = replace(
             call,
-            output=call.output + late,
-            output_bytes=call.output_bytes + len(late.encode()),
+            output=call.output + intake.new_output(),
+            output_bytes=call.output_bytes + self._newly_counted(),
         )
         if not call.answered:
             return call

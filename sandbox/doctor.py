@@ -28,6 +28,7 @@ from sandbox.reaper import Janitor, remove_owned
 __all__ = ["Observation", "ProbeResult", "observe", "probe", "probe_source"]
 
 _PROBE: Final = Path(__file__).parent / "guest" / "probe.py"
+_FLOOD_SECONDS: Final = 0.3
 _LIMITS: Final = ResourceLimits(
     wall_seconds=20.0,
     memory_bytes=64 * MIB,
@@ -114,6 +115,7 @@ async def probe(engine: Engine, image_digest: str) -> tuple[ProbeResult, ...]:
                 bench.run("use_memory", LintLevel.L2, {"size": 2 * _LIMITS.memory_bytes})
             )
             flood = tasks.create_task(bench.run("flood", LintLevel.L2))
+            unread = tasks.create_task(bench.kill_unread_flood())
     except* EngineError as errors:
         reason = str(errors.exceptions[0])
         raise SandboxUnavailableError(reason, engine=engine.url) from errors
@@ -125,6 +127,7 @@ async def probe(engine: Engine, image_digest: str) -> tuple[ProbeResult, ...]:
         _forking_result(forking.result()),
         _memory_result(memory.result()),
         _flood_result(flood.result()),
+        _unread_result(dead=unread.result()),
     )
 
 
@@ -139,11 +142,35 @@ class _Bench:
     async def run(
         self, function: str, level: LintLevel, arguments: JsonObject | None = None
     ) -> Observation:
-        program = Program(code=probe_source(), function=function, level=level, limits=_LIMITS)
-        options = container_options(
+        program = _program(function, level)
+        return await observe(self.engine, self._options(level), program, (arguments or {},))
+
+    def _options(self, level: LintLevel) -> JsonObject:
+        return container_options(
             level=level, limits=_LIMITS, image=self.image, labels=owner_labels(self.owner)
         )
-        return await observe(self.engine, options, program, (arguments or {},))
+
+    async def kill_unread_flood(self) -> bool:
+        """Whether a container can be killed whose output nobody reads."""
+        guest = await GuestContainer.create(self.engine, self._options(LintLevel.L2), _LIMITS)
+        try:
+            await guest.start()
+            talk = Conversation(self.engine, guest, _program("flood", LintLevel.L2))
+            await talk.greet()
+            guest.stop_listening()
+            async with asyncio.TaskGroup() as tasks:
+                flood = tasks.create_task(talk.hold([b"{}"]))
+                await asyncio.sleep(_FLOOD_SECONDS)
+                await guest.kill()
+                flood.cancel()
+            return not (await self.engine.inspect(guest.id)).running
+        finally:
+            with contextlib.suppress(EngineError):
+                await self.engine.finish(guest.dispose())
+
+
+def _program(function: str, level: LintLevel) -> Program:
+    return Program(code=probe_source(), function=function, level=level, limits=_LIMITS)
 
 
 @contextlib.asynccontextmanager
@@ -239,3 +266,8 @@ def _flood_result(seen: Observation) -> ProbeResult:
     stopped = verdict.limit == "output" and seen.removed
     detail = verdict.error_message if stopped else "a flood of output could not be stopped"
     return ProbeResult(name="output flood is killed", ok=stopped, detail=detail)
+
+
+def _unread_result(*, dead: bool) -> ProbeResult:
+    detail = "killed" if dead else "it could not be killed while nobody read"
+    return ProbeResult(name="unread flood is killed", ok=dead, detail=detail)

@@ -38,6 +38,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 _CALL_SECONDS: Final = 60.0
+_CONNECT_SECONDS: Final = 10
 _CONTROL_SECONDS: Final = 10.0
 _LOAD_SECONDS: Final = 300.0
 _GRACE_SECONDS: Final = 2.0
@@ -126,6 +127,7 @@ class Engine:
         self.url = url
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="engine")
         self._idle: list[APIClient] = []
+        self._api_version = "auto"
         self._late: set[asyncio.Future[None]] = set()
         self._closed = False
 
@@ -337,7 +339,7 @@ class Engine:
     def _work(self, work: Callable[[APIClient], _T], seconds: float) -> _T:
         client: APIClient | None = None
         try:
-            client = self._idle.pop() if self._idle else _new_client(self.url)
+            client = self._idle.pop() if self._idle else self._new_client()
             client.timeout = seconds  # type: ignore[assignment]  # the stubs know whole ones only
             return work(client)
         except Exception as error:
@@ -346,18 +348,18 @@ class Engine:
             if client is not None:
                 self._give_back(client)
 
+    def _new_client(self) -> APIClient:
+        from docker import APIClient  # noqa: PLC0415  slow to import, needed only with an engine
+
+        client = APIClient(base_url=self.url, version=self._api_version, timeout=_CONNECT_SECONDS)
+        self._api_version = client.api_version  # asked of the engine once
+        return client
+
     def _give_back(self, client: APIClient) -> None:
         if self._closed:
             client.close()
         else:
             self._idle.append(client)
-
-
-def _new_client(url: str) -> APIClient:
-    from docker import APIClient  # noqa: PLC0415  slow to import, and needed only with an engine
-
-    # A fixed version saves a round trip for each client; this is the oldest that has all we use.
-    return APIClient(base_url=url, version="1.41")
 
 
 def _translate(error: Exception, url: str, seconds: float) -> EngineError:

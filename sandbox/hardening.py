@@ -149,7 +149,7 @@ def _ceilings(limits: ResourceLimits) -> JsonObject:
         "CpuQuota": _cpu_quota(limits),
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
-        "PidsLimit": limits.pids,
+        "PidsLimit": _pids(limits),
         "Tmpfs": {
             "/tmp": (  # noqa: S108  the guest's own
                 f"rw,noexec,nosuid,nodev,size={limits.tmp_bytes},"
@@ -157,6 +157,10 @@ def _ceilings(limits: ResourceLimits) -> JsonObject:
             )
         },
     }
+
+
+def _pids(limits: ResourceLimits) -> int:
+    return limits.pids + 1  # the harness listens in a thread of its own
 
 
 def _cpu_quota(limits: ResourceLimits) -> int:
@@ -252,7 +256,7 @@ def _limits_seen(posture: Posture, limits: ResourceLimits, calls: int) -> list[_
         ("memory_limit_bytes", posture.memory_limit_bytes, memory),
         # A kernel that does not count swap has nothing to show.
         ("memory_and_swap_limit_bytes", memory if swap is None else swap, memory),
-        ("pids_limit", posture.pids_limit, limits.pids),
+        ("pids_limit", posture.pids_limit, _pids(limits)),
         ("cpus", posture.cpus, _cpu_quota(limits) / _CPU_PERIOD_MICROSECONDS),
         ("oom_score_adjustment", posture.oom_score_adjustment, _OOM_SCORE_ADJUSTMENT),
         *((f"rlimit {name}", posture.rlimits.get(name), rlimits[name]) for name in rlimits),

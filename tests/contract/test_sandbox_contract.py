@@ -237,6 +237,26 @@ async def test_output_beyond_the_ceiling_ends_the_run(subject: Sandbox) -> None:
     assert result.output_bytes == 301
 
 
+@pytest.mark.parametrize(
+    "least",
+    [
+        {"memory_bytes": 16 * MIB},
+        {"pids": 1},
+        {"open_files": 16},
+        {"tmp_bytes": 4096, "tmp_files": 8, "file_bytes": 4096},
+        {"output_bytes": 0},
+        {"result_bytes": 64},
+    ],
+    ids=lambda least: next(iter(least)),
+)
+async def test_the_lowest_ceilings_leave_room_for_a_small_tool(
+    subject: Sandbox, least: dict[str, float]
+) -> None:
+    result = await subject.run(program("def f():\n    return 1\n", **least), {})
+
+    assert result.outcome is Outcome.RETURNED, result.error_message
+
+
 async def test_calls_at_once_do_not_meet(subject: Sandbox) -> None:
     code = "def f(a):\n    return a\n"
 

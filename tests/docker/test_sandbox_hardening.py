@@ -167,7 +167,7 @@ async def test_low_levels_make_threads_and_no_processes(
 
     assert isinstance(seen.value, dict)
     assert seen.value["make_process"] == "EPERM"
-    assert seen.value["start_threads"] == [LIMITS.pids - 2, "refused"]
+    assert seen.value["start_threads"] == [LIMITS.pids - 1, "refused"]
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -96,7 +96,7 @@ def test_the_options_are_these_and_no_others() -> None:
             "MemorySwap": 64 * MIB,
             "NetworkMode": "none",
             "OomScoreAdj": 500,
-            "PidsLimit": 10,
+            "PidsLimit": 11,
             "ReadonlyPaths": [
                 "/proc/bus",
                 "/proc/fs",
@@ -139,7 +139,7 @@ SOUND = Posture(
     ),
     memory_limit_bytes=64 * MIB,
     memory_and_swap_limit_bytes=64 * MIB,
-    pids_limit=10,
+    pids_limit=11,
     cpus=0.5,
     oom_score_adjustment=500,
     rlimits={
