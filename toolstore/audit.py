@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, func, select
 
 from policies.value import sha256_digest
-from toolstore import reading, tables
+from toolstore import logbook, reading, tables
 from toolstore.assemble import VersionRow
 from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
@@ -83,10 +83,10 @@ def _check_blobs(connection: Connection, findings: _Findings) -> int:
 def _check_log(connection: Connection, findings: _Findings) -> _Log:
     log = _Log()
     entries: list[Event] = []
-    for row in reading.raw_events(connection):
+    for row in logbook.raw_events(connection):
         log.length += 1
         try:
-            entries.append(reading.read_event(row))
+            entries.append(logbook.read_event(row))
         except StoreDamagedError as error:
             findings.add(f"event {row['sequence']}", error.what)
             log.last_break = int(row["sequence"])
@@ -96,10 +96,10 @@ def _check_log(connection: Connection, findings: _Findings) -> _Log:
     for entry in reversed(entries):
         log.born[entry.digest] = entry.sequence
     try:
-        reading.checked_head(connection)
+        logbook.checked_head(connection)
     except StoreDamagedError as error:
         findings.add("log", error.what)
-        log.last_break = max((reading.kept_head(connection).sequence, *log.born.values()))
+        log.last_break = max((logbook.kept_head(connection).sequence, *log.born.values()))
     return log
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, update
 
-from toolstore import reading, tables
+from toolstore import logbook, tables
 from toolstore.assemble import VersionRow
 from toolstore.events import EventDetail, EventType, Link, Step, seal, time_text
 from toolstore.models import Event, Lifecycle
@@ -20,7 +20,7 @@ class Journal:
         self._connection = connection
         self._at = at
         self._actor = actor
-        self._before = reading.checked_head(connection)
+        self._before = logbook.checked_head(connection)
         self._events: list[Event] = []
         self._rows: dict[str, VersionRow] = {}
 

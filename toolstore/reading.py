@@ -6,16 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, select
 
-from toolstore import tables
+from toolstore import logbook, tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
-from toolstore.events import Link, chain_damage
 from toolstore.listing import summaries_of
-from toolstore.models import Event, Lifecycle, ToolRef, ToolSummary, ToolVersion
+from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion
 from toolstore.search import searchable_text
 
 _version = tables.tool_version.c
@@ -63,22 +61,6 @@ _SUMMARIES: Final = (
     )
     .order_by(tables.tool.c.name, _version.sequence)
 )
-
-_EVENTS: Final = select(
-    _event.sequence,
-    _event.previous_hash,
-    _event.hash,
-    _event.at,
-    _event.actor,
-    _event.type,
-    _event.version.label("digest"),
-    _event.name,
-    _event.from_state,
-    _event.to_state,
-    _event.policy_digest,
-    _event.reason,
-    _event.detail,
-).order_by(_event.sequence)
 
 OnDamage = Callable[[VersionRow, StoreDamagedError], None]
 
@@ -179,93 +161,15 @@ def summaries(
     return summaries_of(connection.execute(query))
 
 
-def log(connection: Connection, name: str | None = None) -> tuple[Event, ...]:
-    """The log, or what of it is about one name."""
-    return tuple(events(connection, *(() if name is None else (_event.name == name,))))
-
-
-def events(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Event]:
-    """Entries of the log that meet `conditions`, in order.
-
-    Raises:
-        StoreDamagedError: an entry cannot be read at all.
-    """
-    for row in connection.execute(_EVENTS.where(*conditions)).mappings():
-        yield read_event(row)
-
-
-def raw_events(connection: Connection) -> Iterator[RowMapping]:
-    """The whole log, unread: for a reader that goes on past what is damaged."""
-    yield from connection.execute(_EVENTS).mappings()
-
-
-def read_event(row: RowMapping) -> Event:
-    """One entry from its row.
-
-    Raises:
-        StoreDamagedError: it cannot be read at all.
-    """
-    try:
-        return Event.model_validate(dict(row))
-    except ValidationError as error:
-        raise StoreDamagedError(f"event {row['sequence']} cannot be read") from error
-
-
-def events_since(connection: Connection, sequence: int) -> tuple[Event, ...]:
-    """The entries after `sequence`, each link verified.
-
-    Raises:
-        StoreDamagedError: the chain is broken there.
-    """
-    start = link_at(connection, sequence)
-    found = tuple(events(connection, _event.sequence > sequence))
-    for _, damage in chain_damage(found, start):
-        raise StoreDamagedError(f"{damage.where}: {damage.problem}")
-    return found
-
-
-def link_at(connection: Connection, sequence: int) -> Link:
-    """The link that the entry `sequence` is.
-
-    Raises:
-        StoreDamagedError: there is none.
-    """
-    if sequence == 0:
-        return Link()
-    found = connection.scalar(select(_event.hash).where(_event.sequence == sequence))
-    if found is None:
-        raise StoreDamagedError(f"event {sequence} is missing from the log")
-    return Link(sequence=sequence, hash=found)
-
-
-def kept_head(connection: Connection) -> Link:
-    """The last link, as kept apart from the log."""
-    row = connection.execute(select(tables.log_head.c.sequence, tables.log_head.c.hash)).first()
-    return Link() if row is None else Link(sequence=row.sequence, hash=row.hash)
-
-
-def checked_head(connection: Connection) -> Link:
-    """The last link of the log.
-
-    Raises:
-        StoreDamagedError: the log does not end where it must.
-    """
-    kept = kept_head(connection)
-    last = connection.scalar(select(func.max(_event.sequence))) or 0
-    if last != kept.sequence or link_at(connection, last) != kept:
-        raise StoreDamagedError(f"the log ends at event {last}, and must at {kept.sequence}")
-    return kept
-
-
 def load(connection: Connection, row: VersionRow) -> ToolVersion:
     """One version, verified, with the links beside its last event and the end of the log.
 
     Raises:
         StoreDamagedError: anything about it is not what was put in.
     """
-    checked_head(connection)
+    logbook.checked_head(connection)
     record = _Gathered(connection, [row]).record(row)
-    _check_links(connection, record.events[-1])
+    logbook.check_links(connection, record.events[-1])
     return assemble(record)
 
 
@@ -319,7 +223,9 @@ class _Gathered:
     def __init__(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
         digests = [row.digest for row in rows]
         self._events: dict[str, list[RowMapping]] = defaultdict(list)
-        for row in connection.execute(_EVENTS.where(_event.version.in_(digests))).mappings():
+        for row in connection.execute(
+            logbook.ENTRIES.where(_event.version.in_(digests))
+        ).mappings():
             self._events[row["digest"]].append(row)
         self._evidence_of: dict[str, str] = {
             row.digest: row.version
@@ -340,7 +246,7 @@ class _Gathered:
         Raises:
             StoreDamagedError: an event of it is not what was put in.
         """
-        entries = tuple(read_event(entry) for entry in self._events[row.digest])
+        entries = tuple(logbook.read_event(entry) for entry in self._events[row.digest])
         return Record(
             row=row,
             events=entries,
@@ -348,26 +254,6 @@ class _Gathered:
             evidence_of=self._evidence_of,
             blobs=self._blobs,
         )
-
-
-def _check_links(connection: Connection, event: Event) -> None:
-    """Whether `event` hangs on its neighbours; they are the nearest there are, gaps included."""
-    before = connection.execute(
-        select(_event.sequence, _event.hash)
-        .where(_event.sequence < event.sequence)
-        .order_by(_event.sequence.desc())
-        .limit(1)
-    ).first()
-    link = Link() if before is None else Link(sequence=before.sequence, hash=before.hash)
-    after = connection.scalar(
-        select(_event.previous_hash)
-        .where(_event.sequence > event.sequence)
-        .order_by(_event.sequence)
-        .limit(1)
-    )
-    linked = link == Link(sequence=event.sequence - 1, hash=event.previous_hash)
-    if not linked or after not in {None, event.hash}:
-        raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")
 
 
 def _rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[VersionRow]:

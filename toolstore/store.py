@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
-from toolstore import audit, reading
+from toolstore import audit, logbook, reading
 from toolstore.assemble import VersionRow
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.events import EventType
@@ -274,11 +274,11 @@ class ToolStore:
         Raises:
             StoreDamagedError: the chain is broken there.
         """
-        return await self._reads.run(partial(reading.events_since, sequence=sequence))
+        return await self._reads.run(partial(logbook.events_since, sequence=sequence))
 
     async def events(self, name: str | None = None) -> tuple[Event, ...]:
         """The log, or what of it is about one name; `verify` checks it."""
-        return await self._reads.run(partial(reading.log, name=name))
+        return await self._reads.run(partial(logbook.log, name=name))
 
     async def verify(self) -> VerifyReport:
         """Check every byte, version, link and derived state; damage is the answer, not an error."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from policies.decision import Approval, Decision
 from policies.value import canonical_json, sha256_digest
-from toolstore import reading, tables
+from toolstore import logbook, reading, tables
 from toolstore.assemble import VersionRow, details_of
 from toolstore.blobs import put_blobs
 from toolstore.errors import ToolNotFoundError, TransitionError
@@ -228,7 +228,7 @@ class Writer:
         Raises:
             StoreDamagedError: there is none, or it is not what its hash says.
         """
-        entries = tuple(reading.events(self.connection, tables.event.c.version == row.digest))
+        entries = tuple(logbook.events(self.connection, tables.event.c.version == row.digest))
         details_of(row, entries)
         return entries[-1]
 

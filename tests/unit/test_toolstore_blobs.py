@@ -31,7 +31,12 @@ sources = st.builds(
     examples=st.lists(
         st.builds(
             lambda number: Example(arguments={"number": number}, returns=number),
-            st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+            st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | texts
+            | st.lists(st.sampled_from("zyxabc"), unique=True).map(
+                lambda keys: dict.fromkeys(keys, 1)
+            ),
         ),
         max_size=3,
     ).map(tuple),

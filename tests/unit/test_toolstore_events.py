@@ -192,3 +192,18 @@ def test_a_moment_has_one_spelling() -> None:
 )
 def test_skeletons(one: str, other: str, same: bool) -> None:
     assert (skeleton(one) == skeleton(other)) is same
+
+
+def test_the_seal_of_an_entry_outlives_the_program_that_made_it() -> None:
+    step = Step(
+        type=EventType.REVOKED,
+        digest="sha256:1",
+        name="double",
+        from_state=Lifecycle.APPROVED,
+        reason="wrong for 0",
+    )
+
+    event = seal(step, Link(), at=NOON, actor="bob")
+
+    # A change here makes every store that exists look damaged.
+    assert event.hash == ("sha256:6e8954b7380df53e2a80a101f74ac68556dc17f58c3c7c5faea0975c8829db28")

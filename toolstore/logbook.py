@@ -1,0 +1,138 @@
+"""The log as it is kept: entries and links out of the table.
+
+What the entries mean, and whether they form a chain, is said in `events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+
+from toolstore import tables
+from toolstore.errors import StoreDamagedError
+from toolstore.events import Link, chain_damage
+from toolstore.models import Event
+
+_event = tables.event.c
+
+ENTRIES: Final = select(
+    _event.sequence,
+    _event.previous_hash,
+    _event.hash,
+    _event.at,
+    _event.actor,
+    _event.type,
+    _event.version.label("digest"),
+    _event.name,
+    _event.from_state,
+    _event.to_state,
+    _event.policy_digest,
+    _event.reason,
+    _event.detail,
+).order_by(_event.sequence)
+"""All entries, in order."""
+
+
+def events(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Event]:
+    """Entries of the log that meet `conditions`, in order.
+
+    Raises:
+        StoreDamagedError: an entry cannot be read at all.
+    """
+    for row in connection.execute(ENTRIES.where(*conditions)).mappings():
+        yield read_event(row)
+
+
+def raw_events(connection: Connection) -> Iterator[RowMapping]:
+    """The whole log, unread: for a reader that goes on past what is damaged."""
+    yield from connection.execute(ENTRIES).mappings()
+
+
+def read_event(row: RowMapping) -> Event:
+    """One entry from its row.
+
+    Raises:
+        StoreDamagedError: it cannot be read at all.
+    """
+    try:
+        return Event.model_validate(dict(row))
+    except ValidationError as error:
+        raise StoreDamagedError(f"event {row['sequence']} cannot be read") from error
+
+
+def log(connection: Connection, name: str | None = None) -> tuple[Event, ...]:
+    """The log, or what of it is about one name."""
+    return tuple(events(connection, *(() if name is None else (_event.name == name,))))
+
+
+def events_since(connection: Connection, sequence: int) -> tuple[Event, ...]:
+    """The entries after `sequence`, each link verified.
+
+    Raises:
+        StoreDamagedError: the chain is broken there.
+    """
+    start = link_at(connection, sequence)
+    found = tuple(events(connection, _event.sequence > sequence))
+    for _, damage in chain_damage(found, start):
+        raise StoreDamagedError(f"{damage.where}: {damage.problem}")
+    return found
+
+
+def link_at(connection: Connection, sequence: int) -> Link:
+    """The link that the entry `sequence` is.
+
+    Raises:
+        StoreDamagedError: there is none.
+    """
+    if sequence == 0:
+        return Link()
+    found = connection.scalar(select(_event.hash).where(_event.sequence == sequence))
+    if found is None:
+        raise StoreDamagedError(f"event {sequence} is missing from the log")
+    return Link(sequence=sequence, hash=found)
+
+
+def kept_head(connection: Connection) -> Link:
+    """The last link, as kept apart from the log."""
+    row = connection.execute(select(tables.log_head.c.sequence, tables.log_head.c.hash)).first()
+    return Link() if row is None else Link(sequence=row.sequence, hash=row.hash)
+
+
+def checked_head(connection: Connection) -> Link:
+    """The last link of the log.
+
+    Raises:
+        StoreDamagedError: the log does not end where it must.
+    """
+    kept = kept_head(connection)
+    last = connection.scalar(select(func.max(_event.sequence))) or 0
+    if last != kept.sequence or link_at(connection, last) != kept:
+        raise StoreDamagedError(f"the log ends at event {last}, and must at {kept.sequence}")
+    return kept
+
+
+def check_links(connection: Connection, event: Event) -> None:
+    """Refuse an entry that does not hang on its neighbours: the nearest there are, gaps included.
+
+    Raises:
+        StoreDamagedError: it does not.
+    """
+    before = connection.execute(
+        select(_event.sequence, _event.hash)
+        .where(_event.sequence < event.sequence)
+        .order_by(_event.sequence.desc())
+        .limit(1)
+    ).first()
+    link = Link() if before is None else Link(sequence=before.sequence, hash=before.hash)
+    after = connection.scalar(
+        select(_event.previous_hash)
+        .where(_event.sequence > event.sequence)
+        .order_by(_event.sequence)
+        .limit(1)
+    )
+    linked = link == Link(sequence=event.sequence - 1, hash=event.previous_hash)
+    if not linked or after not in {None, event.hash}:
+        raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")
