@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Self
+from typing import Final, Self
 
 from pydantic import JsonValue
 
@@ -13,6 +13,9 @@ from policies.findings import Finding, Severity
 from policies.value import JsonObject, Value
 from sandbox.base import ExecutionResult
 from toolstore.models import Lifecycle, ToolVersion
+
+FINDINGS_HEAD: Final = "\nFindings:\n"
+"""Parts what came of a definition from what was found, in the words for a model."""
 
 
 class DefinitionOutcome(Value):
@@ -70,10 +73,10 @@ class DefinitionOutcome(Value):
         """What the model reads: the state, every finding, and what to do next."""
         head = self._headline()
         parts = [head, *(f"- {reason}" for reason in self.reasons if not self.admitted)]
+        text = "\n".join(parts)
         if self.findings:
-            parts.append("Findings:")
-            parts += [_finding_text(finding) for finding in self.findings]
-        return "\n".join(parts)
+            text += FINDINGS_HEAD + "\n".join(map(_finding_text, self.findings))
+        return text
 
     def _headline(self) -> str:
         name = escape_text(self.name[:100], keep_newlines=False)

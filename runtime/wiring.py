@@ -16,7 +16,7 @@ from runtime.admission import Admission, Proof
 from runtime.analyzer import Analyzer
 from runtime.budgets import Budget
 from runtime.define_tool import DefineTool
-from runtime.errors import UsageError
+from runtime.errors import ModelUnavailableError, UsageError
 from runtime.events import AdmissionListener, SessionListener
 from runtime.loader import ToolLoader
 from runtime.messages import ToolSpec
@@ -217,8 +217,10 @@ class Runtime:
             return model
         name = model or self.settings.model
         if name is None:
-            raise UsageError(
-                "no model is named: give --model, or set TOOLKILN_MODEL or `model` in toolkiln.toml"
+            raise ModelUnavailableError(
+                "(none)",
+                "no model is named",
+                advice="Give --model, or set TOOLKILN_MODEL or `model` in toolkiln.toml.",
             )
         key = self.settings.api_key
         shape = Api(api) if api else self.settings.api
@@ -296,6 +298,8 @@ async def open_runtime(
             }
         )
     profile = read_profile(settings.policy)
+    # Everything of a person's is in here; others have no business in it.
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = await ToolStore.open(settings.store_folder)
     runtime = Runtime(
         settings=settings, profile=profile, store=store, sandbox=sandbox, progress=progress

@@ -46,6 +46,8 @@ from runtime.events import (
     TrialFinished,
 )
 from runtime.messages import ToolCall, ToolResult
+from runtime.outcome import FINDINGS_HEAD
+from runtime.tools import DEFINE_TOOL
 
 RESULT_CHARACTERS: Final = 2_000
 """More of one result does not help on a screen; the transcript has all of it."""
@@ -267,9 +269,11 @@ def call_panel(call: ToolCall) -> RenderableType:
 
 
 def result_panel(result: ToolResult, seconds: float) -> RenderableType:
-    """The one result of a call, as the model reads it."""
+    """The one result of a call, as the model reads it; findings stand at their stage already."""
     colour = "red" if result.is_error else "green"
     content = escape_text(result.content)
+    if result.name == DEFINE_TOOL:
+        content = content.partition(FINDINGS_HEAD)[0]
     if len(content) > RESULT_CHARACTERS:
         missing = len(content) - RESULT_CHARACTERS
         content = f"{content[:RESULT_CHARACTERS]}\n[… {missing} more characters]"
