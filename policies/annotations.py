@@ -12,6 +12,16 @@ from pydantic import JsonValue
 from policies.definitions import Definitions, RecordKind, literal
 from policies.docstrings import one_line
 from policies.reporter import Reporter, shown
+from policies.typenames import (
+    ANYTHING,
+    BOUNDS,
+    DICTS,
+    LISTS,
+    NOT_JSON,
+    PLAIN,
+    TRANSPARENT,
+    TUPLES,
+)
 from policies.value import JsonObject
 
 MAX_TYPE_DEPTH: Final = 5
@@ -23,72 +33,6 @@ class Direction(StrEnum):
 
     IN = "parameter"
     OUT = "result"
-
-
-_PLAIN: Final[dict[str, str]] = {
-    "int": "integer",
-    "float": "number",
-    "str": "string",
-    "bool": "boolean",
-    "None": "null",
-    "NoneType": "null",
-    "NoReturn": "null",
-    "Never": "null",
-    "Text": "string",
-    "LiteralString": "string",
-    "AnyStr": "string",
-    "Number": "number",
-    "Real": "number",
-    "Integral": "integer",
-    "SupportsInt": "number",
-    "SupportsFloat": "number",
-}
-_LISTS: Final = frozenset(
-    {"list", "List", "Sequence", "MutableSequence", "Iterable", "Collection", "Reversible"}
-)
-_DICTS: Final = frozenset(
-    {"dict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict", "DefaultDict"}
-    | {"Counter"}
-)
-_TUPLES: Final = frozenset({"tuple", "Tuple"})
-_ANYTHING: Final = frozenset({"Any", "object", "Hashable"})
-_TRANSPARENT: Final = frozenset(
-    {"Required", "NotRequired", "ReadOnly", "Final", "ClassVar", "InitVar", "Awaitable"}
-    | {"Coroutine"}
-)
-_NOT_JSON: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        ("set", "Set", "frozenset", "FrozenSet", "AbstractSet", "MutableSet"),
-        "use list[...], and convert inside of the function",
-    ),
-    **dict.fromkeys(
-        ("Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable", "deque"),
-        "use list[...]",
-    ),
-    **dict.fromkeys(("bytes", "bytearray", "memoryview"), "use str, with base64 for binary data"),
-    **dict.fromkeys(("datetime", "date", "time"), "use str, and .fromisoformat() and .isoformat()"),
-    "timedelta": "use float for seconds",
-    "Decimal": "use str, and convert inside of the function",
-    "Fraction": "use str, and convert inside of the function",
-    "complex": "use tuple[float, float]",
-    "Callable": "use a str with Literal values that choose the behaviour",
-    "type": "use a str with Literal values",
-    "Type": "use a str with Literal values",
-    "Path": "use str",
-    "PurePath": "use str",
-    "UUID": "use str",
-    "Pattern": "use str",
-    "Match": "use a dict of the groups",
-}
-_BOUNDS: Final[dict[str, str]] = {
-    "Ge": "minimum",
-    "Gt": "exclusiveMinimum",
-    "Le": "maximum",
-    "Lt": "exclusiveMaximum",
-    "MultipleOf": "multipleOf",
-    "MinLen": "minLength",
-    "MaxLen": "maxLength",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +98,22 @@ class TypeReader:
         defined = self._read_definition(name, place)
         if defined is not None:
             return defined
-        if name in _PLAIN:
-            return {"type": _PLAIN[name]}
-        if name in _ANYTHING:
+        if name in PLAIN:
+            return {"type": PLAIN[name]}
+        if name in ANYTHING:
             return self._vague({}, name, place, "name the type, such as str or int | str")
-        if name in _LISTS:
+        if name in LISTS:
             return self._vague({"type": "array"}, name, place, f"say of what: {name}[str]")
-        if name in _TUPLES:
+        if name in TUPLES:
             return self._vague({"type": "array"}, name, place, f"say of what: {name}[int, str]")
-        if name in _DICTS:
+        if name in DICTS:
             return self._vague({"type": "object"}, name, place, f"say of what: {name}[str, int]")
-        if name in _NOT_JSON:
+        if name in NOT_JSON:
             self._report.at(
                 "SC107",
                 place.anchor,
                 f"the {place.direction} {place.what} is a {name}, which JSON does not have",
-                _NOT_JSON[name],
+                NOT_JSON[name],
             )
             return {}
         return self._unread(node, place)
@@ -181,13 +125,13 @@ class TypeReader:
         special = self._read_special(name, arguments, place)
         if special is not None:
             return special
-        if name in _LISTS and len(arguments) == 1:
+        if name in LISTS and len(arguments) == 1:
             return {"type": "array", "items": self._read(arguments[0], inner)}
-        if name in _TUPLES:
+        if name in TUPLES:
             return self._tuple(arguments, inner)
         if name == "Counter" and len(arguments) == 1:
             return self._dict([arguments[0], ast.Name("int", ast.Load())], inner)
-        if name in _DICTS and len(arguments) == 2:  # noqa: PLR2004 - key and value
+        if name in DICTS and len(arguments) == 2:  # noqa: PLR2004 - key and value
             return self._dict(arguments, inner)
         return self._read_name(name, node, place)
 
@@ -204,7 +148,7 @@ class TypeReader:
                 return self._literals(arguments, place)
             case "Annotated" if arguments:
                 return self._annotated(arguments, place)
-            case _ if name in _TRANSPARENT and arguments:
+            case _ if name in TRANSPARENT and arguments:
                 return self._read(arguments[-1], place.deeper(container=False))
             case _:
                 return None
@@ -240,7 +184,7 @@ class TypeReader:
                     schema = {**schema, "description": one_line(text)}
                 case ast.Call(args=[bound]):
                     known, value = literal(bound)
-                    keyword = _BOUNDS.get(self._definitions.name_of(extra.func))
+                    keyword = BOUNDS.get(self._definitions.name_of(extra.func))
                     if known and keyword and isinstance(value, int | float):
                         schema = {**schema, keyword: value}
                 case _:
@@ -374,7 +318,7 @@ def fixed_array(items: list[JsonObject]) -> JsonObject:
 def enumeration(values: list[JsonValue]) -> JsonObject:
     """The schema of a closed set; with the type where all values share one."""
     kinds = {
-        "boolean" if isinstance(v, bool) else _PLAIN.get(type(v).__name__, "object") for v in values
+        "boolean" if isinstance(v, bool) else PLAIN.get(type(v).__name__, "object") for v in values
     }
     kind: JsonObject = {"type": kinds.pop()} if len(kinds) == 1 else {}
     return {**kind, "enum": values}

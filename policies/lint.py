@@ -6,8 +6,7 @@ import ast
 import string
 from typing import Final
 
-from RestrictedPython.transformer import INSPECT_ATTRIBUTES
-
+from policies.codepolicy import CodeChecker
 from policies.findings import Finding
 from policies.imports import ImportChecker
 from policies.modules import CALL_ONLY, ImportRules
@@ -15,36 +14,13 @@ from policies.permissions import LintLevel, Permissions
 from policies.reporter import Reporter, shown
 from policies.scopes import Scopes
 from policies.syntax import reparse
-from policies.transformer import (
-    ASSIGNABLE_SPECIAL_NAMES,
-    FORBIDDEN_NAMES,
-    READABLE_SPECIAL_ATTRIBUTES,
-    READABLE_SPECIAL_NAMES,
-    SPECIAL_METHODS,
-    RestrictedChecker,
-    is_class_name,
-)
+from policies.transformer import FRAME_ATTRIBUTES, RestrictedChecker
+from policies.vocabulary import FORBIDDEN_NAMES
 
 _BY_NAME: Final = {"getattr": 2, "hasattr": 2, "setattr": 3, "delattr": 2}
 """Built-ins that take an attribute's name as their second argument."""
 
 _ALLOWED_AT_L2: Final = frozenset({"open", "dir", "memoryview", "vars"})
-_PROCESS_ATTRIBUTES: Final = frozenset(
-    {"subprocess_exec", "subprocess_shell", "enable_load_extension", "load_extension"}
-)
-_OPEN_METHODS: Final = SPECIAL_METHODS | {
-    *("__getattr__", "__setattr__", "__delattr__", "__new__", "__init_subclass__", "__set_name__"),
-    *("__class_getitem__", "__missing__", "__get__", "__set__", "__delete__", "__dir__"),
-}
-_OPEN_ATTRIBUTES: Final = (
-    READABLE_SPECIAL_ATTRIBUTES
-    | SPECIAL_METHODS
-    | {
-        *("__new__", "__setattr__", "__module__", "__annotations__", "__version__", "__slots__"),
-        *("__cause__", "__context__", "__match_args__", "__dataclass_fields__", "__members__"),
-    }
-)
-_OPEN_NAMES: Final = READABLE_SPECIAL_NAMES | ASSIGNABLE_SPECIAL_NAMES | {"__file__", "__"}
 _RESERVED: Final = {
     LintLevel.L1: ("L1, packages", "use the standard library, and leave out permissions.packages"),
     LintLevel.L3: (
@@ -66,7 +42,7 @@ def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding
     _CommonChecker(rules, scopes, imports, report).visit(tree)
     imports.check_permissions(permissions.imports)
     if rules.code_level:
-        _CodeChecker(report).visit(tree)
+        CodeChecker(report).visit(tree)
     else:
         RestrictedChecker(tree, report).visit(reparse(code))
     return tuple(report.findings)
@@ -201,7 +177,7 @@ class _CommonChecker(ast.NodeVisitor):
                     f"the format string {shown(text)!r} reads attributes or items",
                     "use an f-string, or pass the values themselves",
                 )
-        elif not self._rules.code_level and not self._imports_root(node.value):
+        elif not self._rules.code_level and not self._has_a_format_of_its_own(node.value):
             self._report.at(
                 "RP307",
                 node,
@@ -209,7 +185,7 @@ class _CommonChecker(ast.NodeVisitor):
                 "use an f-string, or a literal format string",
             )
 
-    def _imports_root(self, node: ast.expr) -> bool:
+    def _has_a_format_of_its_own(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and (node.id in {"self", "cls"} or self._is_module(node))
 
 
@@ -217,7 +193,7 @@ def _is_public_literal(node: ast.expr | None) -> bool:
     if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return False
     parts = node.value.split(".")
-    return all(p and not p.startswith("_") and p not in INSPECT_ATTRIBUTES for p in parts)
+    return all(p and not p.startswith("_") and p not in FRAME_ATTRIBUTES for p in parts)
 
 
 def _literal_text(node: ast.expr) -> str | None:
@@ -244,78 +220,3 @@ def _reaches(text: str) -> bool:
             if nested:
                 pending.append(nested)
     return False
-
-
-class _CodeChecker(ast.NodeVisitor):
-    """Level L2: names and attributes that lead from an object to the interpreter."""
-
-    def __init__(self, report: Reporter) -> None:
-        self._report = report
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if _is_special(node.id) and node.id not in _OPEN_NAMES | FORBIDDEN_NAMES.keys():
-            self._report.at(
-                "RP302",
-                node,
-                f"the name {node.id!r} belongs to the language",
-                f"call it {node.id.strip('_') or 'value'!r}",
-            )
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr in INSPECT_ATTRIBUTES:
-            self._report.at(
-                "RP305",
-                node,
-                f"the attribute {node.attr!r} leads to frames or code objects",
-                "delete the use",
-            )
-        elif node.attr in _PROCESS_ATTRIBUTES:
-            self._report.at(
-                "RP314",
-                node,
-                f"{node.attr!r} starts processes or loads native code",
-                "do the work in Python itself",
-            )
-        elif _is_special(node.attr) and node.attr not in _OPEN_ATTRIBUTES:
-            self._report.at(
-                "RP304",
-                node,
-                f"the attribute {node.attr!r} leads from an object to the interpreter",
-                "use type(x), isinstance or the public interface",
-            )
-        self.visit(
-            node.value.value
-            if is_class_name(node) and isinstance(node.value, ast.Attribute)
-            else node.value
-        )
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self._function(node)
-
-    def visit_MatchClass(self, node: ast.MatchClass) -> None:
-        for name in node.kwd_attrs:
-            if _is_special(name) or name in INSPECT_ATTRIBUTES:
-                self._report.at(
-                    "RP313",
-                    node,
-                    f"the pattern reads the attribute {name!r}",
-                    "match on public attributes",
-                )
-        self.generic_visit(node)
-
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        if _is_special(node.name) and node.name not in _OPEN_METHODS:
-            self._report.at(
-                "RP308",
-                node,
-                f"the special method {node.name!r} changes how objects are made or seen",
-                "use an ordinary method",
-            )
-        self.generic_visit(node)
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__") and len(name) > 4  # noqa: PLR2004 - more than underscores

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
 from pydantic import JsonValue
 
-from policies.display import INVISIBLE, escape_character
+from policies.characters import character_rule, check_characters
+from policies.display import escape_character
 from policies.findings import Finding
 from policies.limits import SourceLimits
 from policies.names import check_tool_name
@@ -30,13 +30,8 @@ BLOCKING_RULES: Final = frozenset(
 )
 """With one of these the text is not parsed: too large, or lines are not what they seem."""
 
-_BIDIRECTIONAL: Final = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
-_LINE_ENDS: Final = frozenset("\u2028\u2029\x85\x0b\x1c\x1d\x1e")
 _COOKIE: Final = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _MARKUP: Final = re.compile(r"https?://|www\.|<\|?/?[A-Za-z!][^<>]{0,80}>|```|\[[A-Z]{3,20}\]")
-_RULE_OF_CATEGORY: Final = {"Cc": "LM111", "Cf": "LM115", "Co": "LM116", "Cs": "LM116"}
 
 
 def check_text(source: ToolSource, limits: SourceLimits) -> list[Finding]:
@@ -46,7 +41,7 @@ def check_text(source: ToolSource, limits: SourceLimits) -> list[Finding]:
     _check_description(source.description, limits, report)
     _check_size(source.code, limits, report)
     _check_lines(report, limits)
-    _check_characters(source.code, report)
+    check_characters(source.code, report)
     _check_examples(source.examples, limits, report)
     return report.findings
 
@@ -73,7 +68,7 @@ def _check_description(text: str, limits: SourceLimits, report: Reporter) -> Non
             f"at most {limits.description_characters} are taken",
             "shorten it to what a model needs in order to choose the tool",
         )
-    bad = sorted({c for c in text if c != "\n" and _character_rule(c) is not None})
+    bad = sorted({c for c in text if c != "\n" and character_rule(c) is not None})
     if bad:
         listed = ", ".join(escape_character(character) for character in bad[:8])
         report.on(
@@ -177,70 +172,6 @@ def _spaces_before_code(line: str) -> tuple[int, int] | None:
         else:
             position += 1
     return None
-
-
-def _check_characters(code: str, report: Reporter) -> None:
-    if code.isascii() and not any(c in code for c in _ASCII_CONTROLS):
-        return
-    reported: set[tuple[str, int]] = set()
-    for number, line in enumerate(report.lines, start=1):
-        for column, character in enumerate(line, start=1):
-            rule = _character_rule(character)
-            if rule is None or (number == column == 1 and character == "\ufeff"):
-                continue
-            if (rule, number) in reported:
-                continue
-            reported.add((rule, number))
-            report.on(
-                rule,
-                Spot(number, column, number, column + 1),
-                _character_message(rule, character),
-                _character_advice(rule, character),
-            )
-
-
-_ASCII_CONTROLS: Final = frozenset(map(chr, [*range(9), *range(11, 32), 127]))
-
-
-def _character_rule(character: str) -> str | None:
-    if " " <= character <= "~" or character == "\t":
-        return None
-    if character == "\r":
-        return "LM112"
-    if character in _LINE_ENDS:
-        return "LM113" if character not in _ASCII_CONTROLS else "LM111"
-    if character in _BIDIRECTIONAL:
-        return "LM114"
-    if character in INVISIBLE:
-        return "LM115"
-    category = unicodedata.category(character)
-    return _RULE_OF_CATEGORY.get(category)
-
-
-def _character_message(rule: str, character: str) -> str:
-    name = unicodedata.name(character, "")
-    what = escape_character(character) + (f" ({name})" if name else "")
-    match rule:
-        case "LM112":
-            return r"a carriage return \r, which ends a line for Python but not for a reader"
-        case "LM113":
-            return f"a line end {what} that Python does not take for one"
-        case "LM114":
-            return (
-                f"a bidirectional control {what}: the text is shown in another order than it runs"
-            )
-        case "LM115":
-            return f"an invisible character {what}"
-        case "LM116":
-            return f"a character without a meaning of its own {what}"
-        case _:
-            return f"a control character {what}"
-
-
-def _character_advice(rule: str, character: str) -> str:
-    if rule == "LM112":
-        return r"end lines with \n alone"
-    return f"delete it, or write {escape_character(character)} as an escape inside a string"
 
 
 def _check_examples(examples: tuple[Example, ...], limits: SourceLimits, report: Reporter) -> None:

@@ -18,53 +18,20 @@ from typing import Final, TypeAlias
 from RestrictedPython.transformer import INSPECT_ATTRIBUTES, RestrictingNodeTransformer
 
 from policies.reporter import Reporter, shown
+from policies.vocabulary import (
+    ASSIGNABLE_SPECIAL_NAMES,
+    FORBIDDEN_NAMES,
+    NAMED_TUPLE_ATTRIBUTES,
+    READABLE_SPECIAL_ATTRIBUTES,
+    READABLE_SPECIAL_NAMES,
+    SPECIAL_METHODS,
+    is_class_name,
+)
 
 _AnyFunction: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
-_OPERATORS: Final = (
-    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
-    *("lshift", "rshift", "and", "or", "xor"),
-)
-
-SPECIAL_METHODS: Final = frozenset(
-    f"__{name}__"
-    for name in (
-        *("init", "post_init", "call", "repr", "str", "bytes", "format", "bool", "hash"),
-        *("len", "length_hint", "iter", "next", "reversed", "contains", "getitem", "setitem"),
-        *("delitem", "missing", "enter", "exit", "aenter", "aexit", "aiter", "anext", "await"),
-        *("eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "abs", "invert", "complex", "int"),
-        *("float", "index", "round", "trunc", "floor", "ceil", "copy", "deepcopy", "divmod"),
-        *("rdivmod", *(f"{side}{operator}" for side in ("", "r", "i") for operator in _OPERATORS)),
-    )
-)
-"""Methods of the data model that a tool's class may define."""
-
-READABLE_SPECIAL_NAMES: Final = frozenset({"__name__", "__doc__", "__debug__", "__all__"})
-ASSIGNABLE_SPECIAL_NAMES: Final = frozenset(
-    {"__all__", "__slots__", "__match_args__", "__version__", "__author__", "__hash__"}
-)
-READABLE_SPECIAL_ATTRIBUTES: Final = frozenset({"__name__", "__qualname__", "__doc__", "__init__"})
-_NAMED_TUPLE_ATTRIBUTES: Final = frozenset({"_replace", "_asdict", "_fields", "_make"})
-
-FORBIDDEN_NAMES: Final = {
-    "open": "take the text as a parameter, or declare the import of io and use io.open",
-    "eval": "use ast.literal_eval for literals, or parse the text yourself",
-    "exec": "write the code out as a function",
-    "compile": "write the code out as a function",
-    "globals": "keep the values in a dict of your own",
-    "locals": "keep the values in a dict of your own",
-    "vars": "name the attributes, or use dataclasses.asdict",
-    "dir": "name the attributes that you need",
-    "input": "take the value as a parameter of the function",
-    "memoryview": "use bytes or bytearray",
-    "breakpoint": "delete the call",
-    "__import__": "use an import statement",
-    "__builtins__": "use the built-in by its name",
-    "__loader__": "delete the use",
-    "__spec__": "delete the use",
-    "__build_class__": "use a class statement",
-}
-"""Built-ins that are refused wherever they are read, with what to do instead."""
+FRAME_ATTRIBUTES: Final = INSPECT_ATTRIBUTES
+"""Attributes that lead to frames, code objects and running generators."""
 
 _PRIVATE_NAME: Final = re.compile(r"_(?!print$)(?!tmp\d+$)[A-Za-z0-9](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
 _PRIVATE_ATTRIBUTE: Final = re.compile(r"_[A-Za-z0-9](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
@@ -167,17 +134,14 @@ class RestrictedChecker(RestrictingNodeTransformer):
             node.value = node.value.value  # x.__class__.__name__ is a string, as type(x).__name__
         return self.node_contents_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Check what is called and with what, without the base class's rewriting."""
+    def _allow(self, node: ast.AST) -> ast.AST:
+        """Allow a construct, check what it contains, and rewrite nothing."""
         return self.node_contents_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """Allow annotated assignment; annotations are code like any other."""
-        return self.node_contents_visit(node)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """Allow augmented assignment to names, items and attributes."""
-        return self.node_contents_visit(node)
+    visit_AnnAssign = visit_AugAssign = visit_Call = visit_TypeAlias = _allow
+    visit_Await = visit_AsyncFor = visit_AsyncWith = _allow
+    visit_Match = visit_match_case = visit_MatchOr = visit_MatchSequence = _allow
+    visit_MatchValue = visit_MatchSingleton = _allow
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
         """Allow it for names that are allowed."""
@@ -186,7 +150,7 @@ class RestrictedChecker(RestrictingNodeTransformer):
         return node
 
     def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
-        """Allow it for names that are allowed."""
+        """Allow it for names that are allowed; they are raw strings in the tree."""
         for name in node.names:
             self.check_name(node, name)
         return node
@@ -240,42 +204,6 @@ class RestrictedChecker(RestrictingNodeTransformer):
         self._in_class_body = outer
         return visited
 
-    def visit_Await(self, node: ast.Await) -> ast.AST:
-        """Allow it; compiling has checked that it stands in an async function."""
-        return self.node_contents_visit(node)
-
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
-        """Allow it like a plain loop."""
-        return self.node_contents_visit(node)
-
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
-        """Allow it like a plain block."""
-        return self.node_contents_visit(node)
-
-    def visit_Match(self, node: ast.Match) -> ast.AST:
-        """Allow it; the patterns are checked one by one."""
-        return self.node_contents_visit(node)
-
-    def visit_match_case(self, node: ast.match_case) -> ast.AST:
-        """Allow it."""
-        return self.node_contents_visit(node)
-
-    def visit_MatchValue(self, node: ast.MatchValue) -> ast.AST:
-        """Check the value without rewriting it: a call is no pattern."""
-        return self.node_contents_visit(node)
-
-    def visit_MatchSingleton(self, node: ast.MatchSingleton) -> ast.AST:
-        """Allow it."""
-        return node
-
-    def visit_MatchSequence(self, node: ast.MatchSequence) -> ast.AST:
-        """Allow it."""
-        return self.node_contents_visit(node)
-
-    def visit_MatchOr(self, node: ast.MatchOr) -> ast.AST:
-        """Allow it."""
-        return self.node_contents_visit(node)
-
     def visit_MatchAs(self, node: ast.MatchAs) -> ast.AST:
         """Check the name that it binds."""
         self.check_name(node, node.name)
@@ -294,17 +222,13 @@ class RestrictedChecker(RestrictingNodeTransformer):
     def visit_MatchClass(self, node: ast.MatchClass) -> ast.AST:
         """Check the attributes that the pattern reads."""
         for name in node.kwd_attrs:
-            if name.startswith("_") or name in INSPECT_ATTRIBUTES:
+            if name.startswith("_") or name in FRAME_ATTRIBUTES:
                 self._refuse(
                     "RP313",
                     node,
                     f"the pattern reads the attribute {name!r}",
                     "match on public attributes",
                 )
-        return self.node_contents_visit(node)
-
-    def visit_TypeAlias(self, node: ast.AST) -> ast.AST:
-        """Allow it; the name is visited as a name."""
         return self.node_contents_visit(node)
 
     def visit_TypeVar(self, node: ast.AST) -> ast.AST:
@@ -335,7 +259,7 @@ class RestrictedChecker(RestrictingNodeTransformer):
 
     def _check_attribute(self, node: ast.Attribute) -> None:
         name = node.attr
-        if name in INSPECT_ATTRIBUTES:
+        if name in FRAME_ATTRIBUTES:
             self._refuse(
                 "RP305",
                 node,
@@ -355,7 +279,7 @@ class RestrictedChecker(RestrictingNodeTransformer):
     def _may_be_private(self, node: ast.Attribute) -> bool:
         name, base = node.attr, node.value
         reads = isinstance(node.ctx, ast.Load)
-        if name in _NAMED_TUPLE_ATTRIBUTES or (reads and name in READABLE_SPECIAL_ATTRIBUTES):
+        if name in NAMED_TUPLE_ATTRIBUTES or (reads and name in READABLE_SPECIAL_ATTRIBUTES):
             return True
         if name in SPECIAL_METHODS:
             return reads and _is_super_call(base)
@@ -389,17 +313,6 @@ def _own_parameters(node: _AnyFunction) -> frozenset[str]:
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load)
     }
     return frozenset(argument.arg for argument in positional[:count]) - rebound
-
-
-def is_class_name(node: ast.Attribute) -> bool:
-    """Whether `node` is `x.__class__.__name__`, which is only text."""
-    inner = node.value
-    return (
-        node.attr in {"__name__", "__qualname__"}
-        and isinstance(node.ctx, ast.Load)
-        and isinstance(inner, ast.Attribute)
-        and inner.attr == "__class__"
-    )
 
 
 def _is_super_call(node: ast.expr) -> bool:
