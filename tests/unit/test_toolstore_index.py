@@ -165,6 +165,16 @@ async def test_opening_at_once_makes_one_store(tmp_path: Path) -> None:
             await store.close()
 
 
+async def test_stores_that_are_made_at_once_in_one_process_do_not_mix(tmp_path: Path) -> None:
+    stores = await asyncio.gather(
+        *(ToolStore.open(tmp_path / f"store-{number}") for number in range(12))
+    )
+    for store in stores:
+        await store.admit(make_submission(), actor="ada")
+        assert (await store.verify()).intact
+        await store.close()
+
+
 async def test_a_cancelled_caller_leaves_the_store_usable(tmp_path: Path) -> None:
     async with await ToolStore.open(tmp_path) as store:
         with pytest.raises(TimeoutError):

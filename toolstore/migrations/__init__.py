@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from alembic import command
@@ -10,6 +11,9 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 FOLDER: Final = Path(__file__).parent
+
+_ONE_AT_A_TIME: Final = Lock()
+"""Alembic keeps the migration that is running in globals: two threads would mix theirs up."""
 
 
 def configuration(connection: Connection | None = None) -> Config:
@@ -24,4 +28,5 @@ def configuration(connection: Connection | None = None) -> Config:
 
 def upgrade(connection: Connection) -> None:
     """Run what is missing, inside the transaction that `connection` is in."""
-    command.upgrade(configuration(connection), "head")
+    with _ONE_AT_A_TIME:
+        command.upgrade(configuration(connection), "head")
