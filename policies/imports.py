@@ -186,13 +186,12 @@ class ImportChecker:
             )
             return None
         if link.attr.startswith("_"):
-            if self._rules.code_level:
-                self._report.at(
-                    "RP304",
-                    link,
-                    f"{shown(link.attr)!r} is private to the module {module}",
-                    "use the module's public members",
-                )
+            self._report.at(
+                "RP304",
+                link,
+                f"{shown(link.attr)!r} is private to the module {module}",
+                "use the module's public members",
+            )
             return None
         return self.check_member(module, link.attr, link)
 

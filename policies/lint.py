@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import ast
-import string
+import builtins
+from difflib import get_close_matches
 from typing import Final
 
+from policies.byname import BY_NAME, ByNameChecker, is_public_literal
 from policies.codepolicy import CodeChecker
 from policies.findings import Finding
 from policies.imports import ImportChecker
-from policies.modules import CALL_ONLY, ImportRules
+from policies.modules import Access, ImportRules, access
 from policies.permissions import LintLevel, Permissions
 from policies.reporter import Reporter, shown
 from policies.scopes import Scopes
 from policies.syntax import reparse
-from policies.transformer import FRAME_ATTRIBUTES, RestrictedChecker
+from policies.transformer import RestrictedChecker
 from policies.vocabulary import FORBIDDEN_NAMES
 
-_BY_NAME: Final = {"getattr": 2, "hasattr": 2, "setattr": 3, "delattr": 2}
-"""Built-ins that take an attribute's name as their second argument."""
-
 _ALLOWED_AT_L2: Final = frozenset({"open", "dir", "memoryview", "vars"})
+_BUILT_INS: Final = frozenset(dir(builtins)) | {"__file__", "__annotations__", "__class__"}
+"""What a module has without defining it."""
+
 _RESERVED: Final = {
     LintLevel.L1: ("L1, packages", "use the standard library, and leave out permissions.packages"),
     LintLevel.L3: (
@@ -39,7 +41,8 @@ def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding
     scopes = Scopes(tree)
     imports = ImportChecker(rules, scopes, report)
     imports.survey(tree)
-    _CommonChecker(rules, scopes, imports, report).visit(tree)
+    by_name = ByNameChecker(tree, scopes, report, strict=not rules.code_level)
+    _CommonChecker(rules, scopes, imports, by_name, report).visit(tree)
     imports.check_permissions(permissions.imports)
     if rules.code_level:
         CodeChecker(report).visit(tree)
@@ -69,11 +72,17 @@ class _CommonChecker(ast.NodeVisitor):
     """What holds at every level: imports, forbidden built-ins, attributes named by strings."""
 
     def __init__(
-        self, rules: ImportRules, scopes: Scopes, imports: ImportChecker, report: Reporter
+        self,
+        rules: ImportRules,
+        scopes: Scopes,
+        imports: ImportChecker,
+        by_name: ByNameChecker,
+        report: Reporter,
     ) -> None:
         self._rules = rules
         self._scopes = scopes
         self._imports = imports
+        self._by_name = by_name
         self._report = report
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -84,36 +93,37 @@ class _CommonChecker(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):
+            self._by_name.check_store(node)
             return
         self._imports.check_value(node)
-        if self._reads_by_name(node) is not None:
-            self._refuse_by_name(node, node.id)
+        self._by_name.check_value(node)
         if self._scopes.is_local(node):
             return
-        if node.id in _BY_NAME:
-            self._refuse_by_name(node, node.id)
-        elif node.id in FORBIDDEN_NAMES and not (
-            self._rules.code_level and node.id in _ALLOWED_AT_L2
-        ):
+        open_at_level = self._rules.code_level and node.id in _ALLOWED_AT_L2
+        if node.id in BY_NAME:
+            self._by_name.refuse(node, node.id)
+        elif node.id in FORBIDDEN_NAMES and not open_at_level:
             self._report.at(
                 "RP301",
                 node,
                 f"the built-in {node.id!r} is not available to tools",
                 FORBIDDEN_NAMES[node.id],
             )
+        elif not self._scopes.is_bound(node) and node.id not in _BUILT_INS:
+            self._refuse_undefined(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if self._reads_by_name(node) is not None:
-            self._refuse_by_name(node, ast.unparse(node))
-        self._check_format(node)
+        self._by_name.check_value(node)
+        self._by_name.check_format(node, owner_is_known=self._has_a_format_of_its_own(node.value))
         if not self._imports.check_chain(node):
             self.visit(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
         arguments: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
         func = node.func
-        if isinstance(func, ast.Name) and func.id in _BY_NAME and not self._scopes.is_local(func):
-            self._check_by_name(node, func.id)
+        member = self._by_name.member(func)
+        if isinstance(func, ast.Name) and func.id in BY_NAME and not self._scopes.is_local(func):
+            self._check_access(node, func.id)
             if node.args and self._is_module(node.args[0]):
                 arguments = arguments[1:]
         elif isinstance(func, ast.Name) and func.id == "type" and len(node.args) > 1:
@@ -123,100 +133,43 @@ class _CommonChecker(ast.NodeVisitor):
                 "type() with three arguments makes a class out of data",
                 "write a class statement",
             )
-        elif self._reads_by_name(func) is not None:
-            self._check_getter(node)
+        elif member is not None:
+            self._by_name.check_call(node, member)
         else:
             self.visit(func)
         for argument in arguments:
             self.visit(argument)
 
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self._by_name.check_assignment(node)
+        self.generic_visit(node)
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        self._by_name.check_pattern(node)
+        self.generic_visit(node)
+
     def _is_module(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and bool(self._scopes.modules(node))
 
-    def _reads_by_name(self, node: ast.expr) -> tuple[str, str] | None:
-        """The member of `operator` that `node` is, if it reads attributes by name."""
-        found: set[tuple[str, str]] = set()
-        if isinstance(node, ast.Name):
-            found = set(self._scopes.members(node))
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            found = {(module, node.attr) for module in self._scopes.modules(node.value)}
-        return next(iter(sorted(found & CALL_ONLY)), None)
+    def _has_a_format_of_its_own(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and (node.id in {"self", "cls"} or self._is_module(node))
 
-    def _check_by_name(self, node: ast.Call, function: str) -> None:
+    def _check_access(self, node: ast.Call, function: str) -> None:
+        """Check `getattr(x, "name")` and its kind; on a module, like `x.name`."""
         name = node.args[1] if len(node.args) > 1 else None
-        if not _is_public_literal(name):
-            self._refuse_by_name(node, function)
+        if not is_public_literal(name):
+            self._by_name.refuse(node, function)
         elif self._is_module(node.args[0]) and isinstance(name, ast.Constant):
             chain = ast.Attribute(node.args[0], str(name.value), ast.Load())
             if function in {"setattr", "delattr"}:
                 chain.ctx = ast.Store()
             self._imports.check_chain(ast.copy_location(chain, node))
 
-    def _check_getter(self, node: ast.Call) -> None:
-        names = node.args if ast.unparse(node.func).endswith("attrgetter") else node.args[:1]
-        if not names or not all(_is_public_literal(name) for name in names):
-            self._refuse_by_name(node, ast.unparse(node.func))
-
-    def _refuse_by_name(self, node: ast.AST, function: str) -> None:
-        self._report.at(
-            "RP306",
-            node,
-            f"{shown(function)} is available only as a direct call with a literal public name",
-            "write the attribute out, such as x.name, or look the value up in a dict",
-        )
-
-    def _check_format(self, node: ast.Attribute) -> None:
-        if node.attr not in {"format", "format_map"} or not isinstance(node.ctx, ast.Load):
-            return
-        text = _literal_text(node.value)
-        if text is not None:
-            if _reaches(text):
-                self._report.at(
-                    "RP307",
-                    node,
-                    f"the format string {shown(text)!r} reads attributes or items",
-                    "use an f-string, or pass the values themselves",
-                )
-        elif not self._rules.code_level and not self._has_a_format_of_its_own(node.value):
-            self._report.at(
-                "RP307",
-                node,
-                "a format string that is computed could read attributes",
-                "use an f-string, or a literal format string",
-            )
-
-    def _has_a_format_of_its_own(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and (node.id in {"self", "cls"} or self._is_module(node))
-
-
-def _is_public_literal(node: ast.expr | None) -> bool:
-    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-        return False
-    parts = node.value.split(".")
-    return all(p and not p.startswith("_") and p not in FRAME_ATTRIBUTES for p in parts)
-
-
-def _literal_text(node: ast.expr) -> str | None:
-    """The text of a literal, or of literals added together."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _literal_text(node.left), _literal_text(node.right)
-        return None if left is None or right is None else left + right
-    return None
-
-
-def _reaches(text: str) -> bool:
-    """Whether a format string has a field that reads an attribute or an item."""
-    pending = [text]
-    while pending:
-        try:
-            fields = list(string.Formatter().parse(pending.pop()))
-        except ValueError:
-            continue  # not a format string: it raises when it runs
-        for _, name, nested, _ in fields:
-            if name and ("." in name or "[" in name):
-                return True
-            if nested:
-                pending.append(nested)
-    return False
+    def _refuse_undefined(self, node: ast.Name) -> None:
+        known = sorted(self._scopes.bound_names() | _BUILT_INS)
+        near = get_close_matches(node.id, known, n=1)
+        if access(node.id) is not Access.PACKAGE:
+            advice = f"add `import {node.id}`"
+        else:
+            advice = f"did you mean {near[0]!r}?" if near else "define it, or import it"
+        self._report.at("RP315", node, f"the name {shown(node.id)!r} is defined nowhere", advice)

@@ -129,7 +129,8 @@ DENIED: Final[dict[str, frozenset[str]]] = {
     "random": frozenset({"main"}),
     "string": frozenset({"Formatter"}),
     "time": frozenset({"clock_settime", "clock_settime_ns", "tzset"}),
-    "typing": frozenset({"get_type_hints", "ForwardRef", "evaluate_forward_ref"}),
+    "functools": frozenset({"singledispatch", "singledispatchmethod", "update_wrapper"}),
+    "typing": frozenset({"get_type_hints", "ForwardRef", "evaluate_forward_ref", "get_args"}),
     "uuid": frozenset({"getnode", "main", "uuid1", "uuid6"}),
     "zoneinfo": frozenset({"reset_tzpath"}),
     "asyncio": frozenset(
@@ -154,10 +155,8 @@ DENIED: Final[dict[str, frozenset[str]]] = {
         }
     ),
 }
-"""Members that no tool may use, at any level, of modules that it may."""
-
-CALL_ONLY: Final = frozenset({("operator", "attrgetter"), ("operator", "methodcaller")})
-"""Functions that read attributes by name: fine with a literal public name, refused otherwise."""
+"""Members that no tool may use, at any level, of modules that it may: they lead to processes and
+frames, evaluate text (annotations included), or read attributes by computed names."""
 
 _KNOWN: Final = sorted(PURE | DECLARABLE | NETWORK | WELL_KNOWN_PACKAGES)
 

@@ -102,9 +102,18 @@ def finding_order(finding: Finding) -> tuple[int, int, int, str, str]:
     )
 
 
+def _without_doubles(findings: list[Finding]) -> list[Finding]:
+    """Keep the first of those that say the same of the same place."""
+    first: dict[tuple[object, ...], Finding] = {}
+    for f in findings:
+        place = (f.line, f.column, f.end_line, f.end_column)
+        first.setdefault((f.rule, place) if f.line else (f.rule, f.message), f)
+    return list(first.values())
+
+
 def arrange(findings: list[Finding]) -> tuple[Finding, ...]:
     """Sort, drop doubles, and keep what a reader can use: errors first when some must go."""
-    unique = list({finding.model_dump_json(): finding for finding in findings}.values())
+    unique = _without_doubles(findings)
     if len(unique) > MAX_FINDINGS:
         unique.sort(key=lambda f: (_SEVERITY_ORDER[f.severity], *finding_order(f)))
         kept, dropped = unique[: MAX_FINDINGS - 1], unique[MAX_FINDINGS - 1 :]

@@ -97,6 +97,7 @@ _ERRORS: Final = (
     ("RP312", "unpacking-comprehension", "Unpacking inside a comprehension has not been reviewed."),
     ("RP313", "pattern-reads-attribute", "A class pattern reads a private attribute."),
     ("RP314", "process-control", "A call that starts, ends or traces processes."),
+    ("RP315", "undefined-name", "A name that nothing defines, so reading it can only fail."),
     ("RP399", "restricted", "Another refusal by RestrictedPython."),
     ("RP401", "level-reserved", "The level is reserved; nothing provides it yet."),
     ("RP901", "not-analysable", "The source could not be analysed within its limits."),

@@ -42,6 +42,14 @@ class Scopes:
         """Whether `node` is a variable of a function around it, so never a built-in."""
         return self._function_scope(node) is not None
 
+    def is_bound(self, node: ast.Name) -> bool:
+        """Whether anything in the source gives `node` a meaning."""
+        return any(node.id in scope.bound for scope in self._scopes(node))
+
+    def bound_names(self) -> set[str]:
+        """The names that the source defines at its top level."""
+        return set(self._root.bound)
+
     def modules(self, node: ast.Name) -> frozenset[str]:
         """The modules that `node` may stand for, by their dotted names."""
         return frozenset[str]().union(
@@ -100,13 +108,23 @@ class _Builder(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name)
-        for outside in (*node.decorator_list, *node.bases, *node.keywords):
+        for decorator in node.decorator_list:
+            self.visit(decorator)
+        outer = self._enter_type_parameters(node)
+        for outside in (*node.bases, *node.keywords):
             self.visit(outside)
-        outer = self._enter(_Kind.CLASS)
-        for parameter in getattr(node, "type_params", ()):
-            self._bind(parameter.name)
+        self._enter(_Kind.CLASS)
         for statement in node.body:
             self.visit(statement)
+        self._scope = outer
+
+    def visit_TypeAlias(self, node: ast.AST) -> None:
+        name, value = getattr(node, "name", None), getattr(node, "value", None)
+        if isinstance(name, ast.Name):
+            self._bind(name.id)
+        outer = self._enter_type_parameters(node)
+        if isinstance(value, ast.expr):
+            self.visit(value)
         self._scope = outer
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
@@ -169,13 +187,12 @@ class _Builder(ast.NodeVisitor):
         self._bind(node.name)
         for decorator in node.decorator_list:
             self.visit(decorator)
+        outer = self._enter_type_parameters(node)
         self._defaults(node.args)
-        outer = self._enter(_Kind.FUNCTION)
-        for parameter in getattr(node, "type_params", ()):
-            self._bind(parameter.name)
-        self._parameters(node.args)
         if node.returns is not None:
             self.visit(node.returns)
+        self._enter(_Kind.FUNCTION)
+        self._parameters(node.args)
         for statement in node.body:
             self.visit(statement)
         self._scope = outer
@@ -205,6 +222,17 @@ class _Builder(ast.NodeVisitor):
         for part in parts:
             self.visit(part)
         self._scope = outer
+
+    def _enter_type_parameters(self, node: ast.AST) -> _Scope:
+        """Enter the scope of the parameters in `def f[T]`, if there are any."""
+        parameters = getattr(node, "type_params", ())
+        if not parameters:
+            return self._scope
+        outer = self._enter(_Kind.FUNCTION)
+        for parameter in parameters:
+            self._bind(parameter.name)
+            self.generic_visit(parameter)
+        return outer
 
     def _enter(self, kind: _Kind) -> _Scope:
         outer = self._scope

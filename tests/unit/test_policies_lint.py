@@ -84,6 +84,27 @@ def kind(value):
         case _:
             return None
 """,
+    "patterns over own classes": """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+class P(NamedTuple):
+    x: int
+
+@dataclass
+class Q:
+    y: int
+
+class R(Q):
+    __match_args__ = ("y",)
+
+def f(v):
+    match v:
+        case P(x) | Q(x) | R(x):
+            return x
+        case str(s) | int(s):
+            return s
+""",
     "nonlocal and global": "n = 0\ndef f():\n    global n\n    n += 1\n    k = 0\n    def g():\n        nonlocal k\n        k += 1\n    g()",
     "main": 'if __name__ == "__main__":\n    print(__doc__)',
     "comprehensions": "x = {k: v for k, v in zip('ab', [1, 2])}\ny = [a for b in [[1]] for a in b if a]\nz = (i for i in x)",
@@ -117,7 +138,7 @@ def test_l2_takes_it_too(code: str) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of 3.12")
 def test_l0_takes_type_parameters() -> None:
-    code = "type Pair[T] = tuple[T, T]\ndef first[T](x: list[T]) -> T:\n    return x[0]\nclass Box[T]:\n    item: T"
+    code = "type Pair[T] = tuple[T, T]\ndef first[T: int](x: list[T]) -> T:\n    return x[0]\nclass Box[T]:\n    item: T"
     assert errors(body(code)) == []
 
 
@@ -208,6 +229,43 @@ ATTACKS = {
     "special method": ("class A:\n    def __reduce__(self): return eval, ('1',)", "RP308"),
     "hook on subclasses": ("class A:\n    def __init_subclass__(cls): pass", "RP308"),
     "finalizer": ("class A:\n    def __del__(self): pass", "RP308"),
+    "format by getattr": ("x = getattr('{0.__class__}', 'format')(1)", "RP306"),
+    "format by methodcaller": ("import operator\nx = operator.methodcaller('format', 1)", "RP306"),
+    "attrgetter renamed, second name": (
+        "from operator import attrgetter as g\nx = g('real', '__class__')",
+        "RP306",
+    ),
+    "attributes copied by name": (
+        "import functools, json\ndef g(): pass\nfunctools.update_wrapper(g, json.loads, (), ('__globals__',))",
+        "RP207",
+    ),
+    "attributes copied by a decorator": (
+        "import functools, json\n@functools.wraps(json.loads, updated=('__globals__',))\ndef g(): pass",
+        "RP306",
+    ),
+    "name that was put into the globals": ("x = codecs.builtins", "RP315"),
+    "annotation that is evaluated": ("from functools import singledispatch", "RP207"),
+    "annotation that can be evaluated": ("import typing\nx = typing.get_args(list['a'])", "RP207"),
+    "match arguments": ("class A:\n    __match_args__ = ('__globals__',)", "RP313"),
+    "match arguments computed": ("class A:\n    __match_args__ = ('__glo' + 'bals__',)", "RP313"),
+    "match arguments annotated": ("class A:\n    __match_args__: tuple = ('x',)", "RP313"),
+    "match arguments in a loop": ("class A:\n    for __match_args__ in []: pass", "RP313"),
+    "pattern over a class made elsewhere": (
+        "def g(x, A):\n    match x:\n        case A(g): return g",
+        "RP313",
+    ),
+    "pattern over a decorated class": (
+        "def d(c): return c\n@d\nclass A: pass\ndef g(x):\n    match x:\n        case A(g): return g",
+        "RP313",
+    ),
+    "pattern over a class with a base made elsewhere": (
+        "B = type(1)\nclass A(B): pass\ndef g(x):\n    match x:\n        case A(g): return g",
+        "RP313",
+    ),
+    "private member of a module that shares its name with a class": (
+        "class A:\n    class sys: pass\nimport sys\nx = sys._getframe()",
+        "RP304",
+    ),
     "below a refused node": (
         "try:\n    x = eval('1')\nexcept* ValueError:\n    x = eval('2')",
         "RP301",

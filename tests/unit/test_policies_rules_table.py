@@ -156,6 +156,7 @@ CASES = [
             "import os\nos.system('x')", "import os\nos.getcwd()", permissions={"imports": ["os"]}
         ),
     ),
+    Case("RP315", *code("x = [codecs]", "def g():\n    return later\nlater = 1")),
     Case("RP401", *field("permissions", {"packages": ["numpy"]}, {"imports": []})),
     Case("SC101", *tool("x = 1\n", CLEAN)),
     Case("SC102", *tool("def a():\n    pass\n\n\ndef b():\n    pass\n", CLEAN)),
