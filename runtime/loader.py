@@ -110,16 +110,15 @@ class ToolLoader:
     async def _fresh_index(self) -> Bm25Index[str]:
         """The index of the last refresh: read whole once, then what changed."""
         if self._index is None:
-            self._index = Bm25Index()
             # A damaged version must not hide the others; loading it says what is damaged.
-            for version in await self._store.current_versions(on_damage=_leave_out):
-                self._index.add(version.name, _text_of(version))
-            self._unindexed = set()
+            documents = await self._store.search_documents(on_damage=_leave_out)
+            self._index, self._unindexed = Bm25Index(documents), set()
         while self._unindexed:
             name = self._unindexed.pop()
             tool = await self.get(name)
             if tool is not None:
-                self._index.add(name, _text_of(tool.version))
+                version = tool.version
+                self._index.add(name, searchable_text(version.source, version.source_schema))
         return self._index
 
     def names(self) -> Sequence[str]:
@@ -168,10 +167,6 @@ class ToolLoader:
             limits=self._limits,
         )
         return _outcome(version, await sandbox.run(program, arguments))
-
-
-def _text_of(version: ToolVersion) -> str:
-    return searchable_text(version.source, version.source_schema)
 
 
 def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
