@@ -66,6 +66,13 @@ def check_level(permissions: Permissions, report: Reporter) -> None:
     for level in sorted(asked & _RESERVED.keys()):
         what, advice = _RESERVED[level]
         report.on("RP401", None, f"the permissions ask for level {what}: reserved", advice)
+    if permissions.files:
+        report.on(
+            "RP401",
+            None,
+            "the permissions ask for files of the host: reserved",
+            "take the contents as a parameter, and leave out permissions.files",
+        )
 
 
 class _CommonChecker(ast.NodeVisitor):

@@ -99,7 +99,7 @@ _ERRORS: Final = (
     ("RP314", "process-control", "A call that starts, ends or traces processes."),
     ("RP315", "undefined-name", "A name that nothing defines, so reading it can only fail."),
     ("RP399", "restricted", "Another refusal by RestrictedPython."),
-    ("RP401", "level-reserved", "The level is reserved; nothing provides it yet."),
+    ("RP401", "level-reserved", "The level or permission is reserved; nothing provides it yet."),
     ("RP901", "not-analysable", "The source could not be analysed within its limits."),
     ("SC101", "no-function", "No function could be found that a call of the tool runs."),
     ("SC102", "which-function", "Several functions could be the tool."),

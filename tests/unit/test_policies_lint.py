@@ -382,6 +382,22 @@ def test_a_reserved_level_breaks_nothing_else() -> None:
     assert {"RP401", "RP301"} <= found
 
 
+@pytest.mark.parametrize(
+    "permissions",
+    [
+        {"level": "L1"},
+        {"level": "L3"},
+        {"packages": ["numpy"]},
+        {"hosts": ["a.example"]},
+        {"secrets": ["KEY"]},
+        {"files": ["/data"]},
+        {"imports": ["os"], "packages": ["numpy"]},
+    ],
+)
+def test_what_nothing_provides_yet_is_refused(permissions: dict[str, object]) -> None:
+    assert "RP401" in rules(permissions=permissions)
+
+
 def test_every_finding_comes_at_once() -> None:
     code = "import os\nx = eval('1')\ny = ().__class__\nclass A:\n    def __del__(self): pass"
     assert {"RP201", "RP301", "RP304", "RP308"} <= rules(body(code))
