@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["docker_fixtures"]
+pytest_plugins = ["docker_fixtures", "runtime_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

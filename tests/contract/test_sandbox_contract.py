@@ -22,7 +22,7 @@ def subject(request: pytest.FixtureRequest) -> Sandbox:
     return implementation
 
 
-def program(code: str, function: str = "f", **limits: float) -> Program:
+def program(code: str, function: str = "f", /, **limits: float) -> Program:
     return Program(
         code=code,
         function=function,

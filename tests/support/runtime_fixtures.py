@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: runtimes on a real engine, each with a store of its own."""
+"""Fixtures of tests of the whole path: runtimes on a real engine, each with its own store."""
 
 from __future__ import annotations
 
