@@ -27,8 +27,8 @@ def as_text(findings: Sequence[Finding], *, file: str = "<tool>", colour: bool =
     """
     if not findings:
         return ""
-    parts = [_text_of(finding, file, colour=colour) for finding in findings]
-    return "\n".join([*parts, _summary(findings)]) + "\n"
+    lines = [line for finding in findings for line in lines_of(finding, file, colour=colour)]
+    return "\n".join([*lines, _summary(findings)]) + "\n"
 
 
 def as_json(findings: Sequence[Finding]) -> list[JsonValue]:
@@ -57,7 +57,8 @@ def as_sarif_text(findings: Sequence[Finding], *, file: str = "tool.py", version
     return json.dumps(as_sarif(findings, file=file, version=version), indent=2) + "\n"
 
 
-def _text_of(finding: Finding, file: str, *, colour: bool) -> str:
+def lines_of(finding: Finding, file: str = "<tool>", *, colour: bool = False) -> list[str]:
+    """One finding: where and what, the source line with a caret where there is one, the repair."""
     place = escape_text(file, keep_newlines=False)
     if finding.line is not None:
         place += f":{finding.line}:{finding.column or 1}"
@@ -77,7 +78,7 @@ def _text_of(finding: Finding, file: str, *, colour: bool) -> str:
             painted = _paint(caret, _COLOURS[finding.severity], on=colour)
             lines.append(_paint(blank, _FAINT, on=colour) + painted)
     lines.append(f"      = {_line(finding.suggestion)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _caret(finding: Finding) -> str:

@@ -175,7 +175,7 @@ class Admission:
         on_event: AdmissionListener,
     ) -> Proof:
         start = time.monotonic()
-        plan = plan_trials(source, source_schema, self._profile.evidence, self.limits)
+        plan = await plan_trials(source, source_schema, self._profile.evidence, self.limits)
         on_event(StageStarted(tool=source.name, stage=Stage.TRIALS, steps=plan.steps))
         trials = await run_trials(plan, sandbox, on_event)
         findings = findings_of(plan, trials)

@@ -58,12 +58,17 @@ class Analyzer:
         self._keeps_ahead = False
 
     async def __aenter__(self) -> Self:
-        self._keeps_ahead = True
-        self._start_ahead()
+        self.keep_ahead()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def keep_ahead(self) -> None:
+        """From now on have one process waiting; `aclose` ends it. Needs a running event loop."""
+        if not self._keeps_ahead:
+            self._keeps_ahead = True
+            self._start_ahead()
 
     async def aclose(self) -> None:
         """End the process that was started ahead."""

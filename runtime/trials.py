@@ -6,7 +6,9 @@ never enter a container.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from threading import Lock
 
 from policies.config import EvidenceSettings
 from policies.evidence import Trial, TrialKind
@@ -28,6 +30,9 @@ MAX_BATCHES = 4
 
 PROPERTY_SEED = 20_240_229
 
+_GENERATING = Lock()
+"""Hypothesis turns warnings off meanwhile, for the whole process."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialPlan:
@@ -45,7 +50,7 @@ class TrialPlan:
         return len(self.source.examples) * self.runs_per_example + len(self.generated)
 
 
-def plan_trials(
+async def plan_trials(
     source: ToolSource,
     source_schema: ToolSchema,
     evidence: EvidenceSettings,
@@ -54,10 +59,20 @@ def plan_trials(
     """Decide on every input beforehand, the same ones each time for the same tool."""
     generated: tuple[JsonObject, ...] = ()
     if source_schema.parameters.get("properties") and evidence.property_runs:
-        generated = generate_arguments(
-            source_schema, source.examples, count=evidence.property_runs, seed=PROPERTY_SEED
+        # A few tenths of a second of computing, in which other sessions go on.
+        generated = await asyncio.to_thread(
+            _generate, source_schema, source.examples, evidence.property_runs
         )
     return TrialPlan(source, source_schema, generated, evidence.runs_per_example, limits)
+
+
+def _generate(
+    source_schema: ToolSchema, examples: tuple[Example, ...], count: int
+) -> tuple[JsonObject, ...]:
+    with _GENERATING:
+        found = generate_arguments(source_schema, examples, count=count, seed=PROPERTY_SEED)
+    # Where the examples are all that there is (two for a bool), they are what is tried again.
+    return found or tuple(example.arguments for example in examples)[:count]
 
 
 async def run_trials(

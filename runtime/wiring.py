@@ -62,8 +62,9 @@ class Runtime:
         self._progress = progress
         self._models: list[ChatModel] = []
         self._sessions: list[Session] = []
+        self._analyzer = Analyzer()
         self.admission = Admission(
-            analyzer=Analyzer(), sandbox=self.sandbox, store=store, profile=profile, clock=_now
+            analyzer=self._analyzer, sandbox=self.sandbox, store=store, profile=profile, clock=_now
         )
         self.loader = ToolLoader(store, self.sandbox, profile.run)
 
@@ -209,6 +210,7 @@ class Runtime:
                 folder, resume, model=chat, toolset=toolset, budget=budget, on_event=on_event
             )
         self._sessions.append(session)
+        self._analyzer.keep_ahead()  # while the model thinks
         return session
 
     def _model(self, model: str | ChatModel | None, api: str | None) -> ChatModel:
@@ -251,6 +253,7 @@ class Runtime:
             await session.close()
         for model in self._models:
             await model.close()
+        await self._analyzer.aclose()
         if self._opened_sandbox is not None:
             await self._opened_sandbox.close()
         await self.store.close()

@@ -20,11 +20,11 @@ from rich.text import Text
 
 from policies.display import escape_text
 from policies.evidence import Trial, TrialKind
+from policies.report import lines_of
 from policies.value import JsonObject
 from runtime.cli.render import (
     brief,
     code_view,
-    finding_lines,
     one_line,
     outcome_text,
     safe,
@@ -292,7 +292,7 @@ def stage_line(
         line.append(f", {steps} runs")
     line.append(f"  {event.seconds:.2f} s", style="dim")
     for finding in event.findings if show_findings else ():
-        for part in finding_lines(finding):
+        for part in lines_of(finding, finding.stage):
             line.append("\n    " + part)
     return line
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,6 +17,7 @@ from policies.display import escape_text
 from policies.evidence import Evidence, Trial
 from policies.findings import Finding, Severity
 from policies.permissions import Permissions
+from policies.report import lines_of
 from policies.schema import ToolSchema
 from policies.value import JsonObject
 from toolstore.models import Lifecycle, ToolVersion
@@ -69,38 +69,13 @@ def code_view(code: str, *, first_line: int = 1) -> Syntax:
     )
 
 
-def finding_lines(finding: Finding) -> list[str]:
-    """One finding as text, with a caret under its place; escaped."""
-    place = "" if finding.line is None else f" line {finding.line}"
-    if finding.line is not None and finding.column is not None:
-        place += f":{finding.column}"
-    head = f"{finding.severity} {finding.rule}{place} ({finding.stage}): {finding.message}"
-    lines = [escape_text(head, keep_newlines=False)]
-    if finding.source_line is not None and finding.line is not None:
-        number = str(finding.line)
-        shown = finding.source_line.replace("\n", "\\n")
-        lines.append(f"  {number} | {escape_text(shown)}")
-        if finding.column is not None:
-            lines.append(f"  {' ' * len(number)} | {_caret(finding)}")
-    lines.append(f"  fix: {escape_text(finding.suggestion, keep_newlines=False)}")
-    return lines
-
-
-def _caret(finding: Finding) -> str:
-    start = finding.column or 1
-    same_line = finding.end_line in (None, finding.line)
-    end = finding.end_column if same_line and finding.end_column is not None else start + 1
-    before = (finding.source_line or "")[: start - 1].ljust(start - 1)
-    return re.sub(r"[^\t]", " ", before) + "^" * max(1, end - start)
-
-
 def findings_view(findings: Sequence[Finding]) -> RenderableType:
     """Findings under each other, coloured by severity."""
     if not findings:
         return Text("no findings", style="green")
     view = Text()
     for finding in findings:
-        head, *rest = finding_lines(finding)
+        head, *rest = lines_of(finding, finding.stage)
         view.append(head + "\n", style=_SEVERITY_STYLES[finding.severity])
         view.append("".join(line + "\n" for line in rest))
     view.rstrip()

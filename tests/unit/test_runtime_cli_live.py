@@ -15,7 +15,7 @@ from policies.findings import Finding, Severity, Stage
 from policies.permissions import Permissions
 from policies.schema import ToolSchema
 from runtime.cli.live import EventRenderer
-from runtime.cli.render import brief, finding_lines, permissions_view, schema_view
+from runtime.cli.render import brief, permissions_view, schema_view
 from runtime.events import (
     CallFinished,
     CallProgress,
@@ -194,20 +194,6 @@ def test_a_definition_shows_its_code_its_stages_and_its_trials() -> None:
     assert '✓ example {"a": 1} → 2  250 ms' in out
     assert "✓ trials, 2 runs  2.00 s" in out
     assert "property" not in out
-
-
-def test_a_finding_has_a_caret_under_its_place() -> None:
-    assert finding_lines(finding()) == [
-        "error RP206 line 3:8 (lint): import of 'socket' is not allowed",
-        "  3 | import socket",
-        "    |        ^^^^^^",
-        "  fix: take the data as a parameter",
-    ]
-    assert finding_lines(finding(source_line="\timport x", column=2, end_column=None))[2] == (
-        "    | \t^"
-    )
-    nowhere = finding(line=None, column=None, source_line=None)
-    assert len(finding_lines(nowhere)) == 2
 
 
 def test_a_long_value_says_how_much_is_missing() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.config import EvidenceSettings
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Severity
 from policies.limits import ResourceLimits
@@ -15,7 +16,7 @@ from policies.value import JsonObject
 from runtime.compare import RELATIVE_TOLERANCE, matches
 from runtime.outcome import CallOutcome, DefinitionOutcome, printable_json
 from runtime.trial_findings import findings_of
-from runtime.trials import TrialPlan
+from runtime.trials import TrialPlan, plan_trials
 from runtime.verdicts import agreeing, judge_example, judge_generated
 from sandbox.base import ExecutionResult, Posture
 
@@ -176,6 +177,32 @@ def test_repeats_must_agree_exactly():
 def plan(generated: tuple[JsonObject, ...] = ()) -> TrialPlan:
     source = ToolSource(name="f", description="", code="")
     return TrialPlan(source, SCHEMA, generated, 2, ResourceLimits())
+
+
+async def test_where_the_examples_are_all_there_is_they_are_tried_again():
+    source_schema = SCHEMA.model_copy(
+        update={
+            "parameters": {
+                "type": "object",
+                "properties": {"a": {"type": "boolean"}},
+                "required": ["a"],
+                "additionalProperties": False,
+            }
+        }
+    )
+    source = ToolSource(
+        name="f",
+        description="",
+        code="",
+        examples=tuple(Example(arguments={"a": value}, returns=1) for value in (True, False)),
+    )
+    evidence = EvidenceSettings(
+        examples=1, runs_per_example=2, property_runs=25, property_failures="allow"
+    )
+
+    planned = await plan_trials(source, source_schema, evidence, ResourceLimits())
+
+    assert list(planned.generated) == [{"a": True}, {"a": False}]
 
 
 def test_a_failed_example_is_one_finding_however_often_it_ran():

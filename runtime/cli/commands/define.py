@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,9 +82,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     if form is Format.JSON:
         print_json(outcome.to_json())
     elif form is Format.SARIF:
-        from runtime.sarif import to_sarif  # noqa: PLC0415 - only for this format
+        from policies.report import as_sarif  # noqa: PLC0415 - only for this format
 
-        print_json(to_sarif(outcome.findings, uri=file))
+        version = distribution_version("toolkiln")
+        print_json(as_sarif(outcome.findings, file=file, version=version))
     else:
         show_outcome(settings, outcome)
     if not outcome.admitted:
