@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from policies.config import PolicyProfile
-from policies.decision import AdmissionRequest, Approval
+from policies.config import SHIPPED_PROFILES, PolicyProfile
+from policies.decision import AdmissionRequest, Approval, Decision
 from policies.source import ToolSource
 from policies.value import JsonObject
 from runtime.admission import Admission, Proof
@@ -137,21 +137,44 @@ class Runtime:
                 f"nothing was approved. Look at it again: toolkiln review show {version.ref}"
             )
         approval = Approval(principal=principal, digest=shown_digest, at=_now(), comment=comment)
-        decision = self.policy.policy.decide(
-            AdmissionRequest(
-                digest=version.digest,
-                source=version.source,
-                evidence=version.evidence,
-                author=version.provenance.author,
-                approvals=(*version.approvals, approval),
-            )
+        request = AdmissionRequest(
+            digest=version.digest,
+            source=version.source,
+            evidence=version.evidence,
+            author=version.provenance.author,
+            approvals=(*version.approvals, approval),
         )
-        if not (decision.allowed or decision.needs_review):
-            raise UsageError(
-                f"policy {self.policy.name} does not admit {version.ref} with this approval: "
-                f"{'; '.join(decision.reasons)}. Nothing was approved."
-            )
+        decision = self._decide_jointly(request, self._submitted_under(version))
         return await self.store.approve(version.digest, approval, decision, actor=principal)
+
+    def _decide_jointly(self, request: AdmissionRequest, submitted: PolicyProfile) -> Decision:
+        """The decision of the policy that asked for review and of the one in force, both.
+
+        An approval under a laxer policy would else get around the one that asked.
+        """
+        decisions = []
+        for profile in (submitted, self.policy):
+            decision = profile.policy.decide(request)
+            if not (decision.allowed or decision.needs_review):
+                raise UsageError(
+                    f"policy {profile.name} does not admit {request.source.name} with this "
+                    f"approval: {'; '.join(decision.reasons)}. Nothing was approved."
+                )
+            decisions.append(decision)
+        waiting = next((each for each in decisions if each.needs_review), decisions[0])
+        return waiting.model_copy(update={"policy_digest": submitted.digest})
+
+    def _submitted_under(self, version: ToolVersion) -> PolicyProfile:
+        """The policy that sent `version` to review, found by its digest."""
+        for profile in (self.policy, *map(read_profile, SHIPPED_PROFILES)):
+            if profile.digest == version.decision.policy_digest:
+                return profile
+        raise UsageError(
+            f"{version.ref} was submitted under a policy with digest "
+            f"{version.decision.policy_digest}, which is neither the one in force "
+            f"({self.policy.name}) nor a shipped one. Nothing was approved; name its file with "
+            "--policy, or define the tool again under the present policy."
+        )
 
     async def reject(self, ref: str, *, principal: str, reason: str) -> ToolVersion:
         """Record a person's no; the version can never be called."""

@@ -31,6 +31,9 @@ class EventType(StrEnum):
     ADMITTED = "admitted"
     """The policy allowed it without a person."""
 
+    ENDORSED = "endorsed"
+    """A person said yes, and the policy wants to hear more people."""
+
     APPROVED = "approved"
     """A person said yes, and the policy agreed."""
 
@@ -56,6 +59,7 @@ TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecyc
             EventType.SUBMITTED: (frozenset({None}), Lifecycle.DRAFT),
             EventType.QUARANTINED: (frozenset({Lifecycle.DRAFT}), Lifecycle.QUARANTINED),
             EventType.ADMITTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
+            EventType.ENDORSED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.QUARANTINED),
             EventType.APPROVED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
             EventType.SUPERSEDED: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
             EventType.ROLLED_BACK: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),

@@ -114,13 +114,14 @@ class ToolStore:
     async def approve(
         self, digest: str, approval: Approval, decision: Decision, *, actor: str
     ) -> ToolVersion:
-        """Make a quarantined version the approved one, on a person's word and the policy's.
+        """Keep a person's yes to a quarantined version; it becomes the approved one if allowed.
 
-        The bytes are verified first.
+        Where the decision asks for more people, the yes is kept and the version stays where it
+        is. The bytes are verified first.
 
         Raises:
             TransitionError: not quarantined, the approval is of another digest, or the decision
-                does not allow it.
+                refuses it.
             ToolNotFoundError: no version has this digest.
         """
 

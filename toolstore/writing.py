@@ -46,10 +46,14 @@ class Writer:
                 "look at it again and approve what is shown",
             )
         self._require(row, EventType.APPROVED)
-        if not decision.allowed:
-            raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
         detail = EventDetail(approval=approval, decision=decision)
-        self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
+        if decision.allowed:
+            self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
+        elif decision.needs_review:
+            reason = f"approved by {approval.principal}; {_words(decision)}"
+            self._journal.record(row, EventType.ENDORSED, reason, detail)
+        else:
+            raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
         return self._finish(row.digest)
 
     def take_back(self, row: VersionRow, kind: EventType, reason: str) -> ToolVersion:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from policies.display import escape_text
-from policies.evidence import Evidence, Trial
+from policies.evidence import Evidence, Trial, TrialKind
 from policies.findings import Finding, Severity
 from policies.permissions import Permissions
 from policies.report import lines_of
@@ -24,6 +24,7 @@ from toolstore.models import Lifecycle, ToolVersion
 
 THEME: Final = "ansi_dark"
 CELL_CHARACTERS: Final = 200
+SHOWN_GENERATED: Final = 5
 """More of one value does not fit a table; `--json` has all of it."""
 
 _SEVERITY_STYLES: Final = {
@@ -129,7 +130,11 @@ def _type_words(schema: JsonValue) -> str:
 
 
 def trials_view(trials: Sequence[Trial]) -> RenderableType:
-    """Every trial: what went in, what was expected, what came, the verdict, time and memory."""
+    """The trials: what went in, what was expected, what came, the verdict, time and memory.
+
+    Of the generated ones that passed a few are shown, all that failed, and how many more there
+    are; `--json` has every one.
+    """
     if not trials:
         return Text("no trials", style="yellow")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -137,7 +142,8 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
         table.add_column(head, overflow="fold")
     for head in ("ms", "MiB"):
         table.add_column(head, justify="right", no_wrap=True)
-    for trial in trials:
+    shown = _worth_showing(trials)
+    for trial in shown:
         table.add_row(
             verdict_mark(passed=trial.passed),
             str(trial.kind),
@@ -150,7 +156,15 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
     failed = sum(not trial.passed for trial in trials)
     count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     words = f"{count}, {failed} failed" if failed else f"{count}, all passed"
+    if len(shown) < len(trials):
+        words += f"; {len(trials) - len(shown)} generated ones that passed are not listed"
     return Group(table, Text(words, style="red" if failed else "green"))
+
+
+def _worth_showing(trials: Sequence[Trial]) -> list[Trial]:
+    passed = [t for t in trials if t.passed and t.kind is TrialKind.PROPERTY]
+    hidden = {id(trial) for trial in passed[SHOWN_GENERATED:]}
+    return [trial for trial in trials if id(trial) not in hidden]
 
 
 def outcome_text(trial: Trial) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from runtime.settings import Settings
 from runtime.wiring import Runtime, open_runtime
 from sandbox.docker_sandbox import DockerSandbox
 from toolstore.errors import ToolNotCallableError
-from toolstore.models import ToolRef
+from toolstore.models import Lifecycle, ToolRef
 
 
 class Seen:
@@ -114,6 +115,58 @@ async def test_production_waits_for_somebody_else(tmp_path: Path, sandbox: Docke
         with pytest.raises(UsageError, match="was shown"):
             await runtime.approve("plus_two", principal="eve", shown_digest="sha256:" + "0" * 64)
         await runtime.approve("plus_two", principal="eve", shown_digest=outcome.digest)
+        assert (await runtime.call_tool("plus_two", {"a": 1})).content == 3
+
+
+async def test_a_laxer_policy_does_not_get_around_the_one_that_asked(
+    home: Path, sandbox: DockerSandbox
+):
+    strict = Settings(home=home, policy="production", principal="ada")
+    async with open_runtime(settings=strict, sandbox=sandbox) as runtime:
+        digest = (await runtime.define_tool(adder("plus_two", 2))).digest
+    assert digest is not None
+
+    lax = Settings(home=home, policy="local", principal="ada")
+    async with open_runtime(settings=lax, sandbox=sandbox) as runtime:
+        with pytest.raises(UsageError, match=r"production.*author"):
+            await runtime.approve("plus_two", principal="ada", shown_digest=digest)
+        await runtime.approve("plus_two", principal="eve", shown_digest=digest)
+        assert (await runtime.call_tool("plus_two", {"a": 1})).content == 3
+
+
+async def test_a_policy_that_nobody_knows_any_more_approves_nothing(
+    home: Path, tmp_path: Path, sandbox: DockerSandbox
+):
+    own = tmp_path / "own.toml"
+    own.write_text(
+        files("policies").joinpath("profiles/production.toml").read_text().replace("100", "7")
+    )
+    async with open_runtime(settings=Settings(home=home, policy=str(own)), sandbox=sandbox) as mine:
+        digest = (await mine.define_tool(adder("plus_two", 2))).digest
+    assert digest is not None
+
+    async with open_runtime(settings=Settings(home=home), sandbox=sandbox) as runtime:
+        with pytest.raises(UsageError, match="submitted under a policy"):
+            await runtime.approve("plus_two", principal="eve", shown_digest=digest)
+
+
+async def test_two_people_where_the_policy_wants_two(
+    home: Path, tmp_path: Path, sandbox: DockerSandbox
+):
+    own = tmp_path / "own.toml"
+    shipped = files("policies").joinpath("profiles/production.toml").read_text()
+    own.write_text(shipped.replace("approvers = 1", "approvers = 2"))
+    settings = Settings(home=home, policy=str(own), principal="ada")
+    async with open_runtime(settings=settings, sandbox=sandbox) as runtime:
+        digest = (await runtime.define_tool(adder("plus_two", 2))).digest
+        assert digest is not None
+
+        for _ in range(2):  # the same person twice is one person
+            version = await runtime.approve("plus_two", principal="eve", shown_digest=digest)
+            assert version.state is Lifecycle.QUARANTINED
+        version = await runtime.approve("plus_two", principal="bob", shown_digest=digest)
+
+        assert version.state is Lifecycle.APPROVED
         assert (await runtime.call_tool("plus_two", {"a": 1})).content == 3
 
 

@@ -29,7 +29,7 @@ from toolstore.models import Event, Lifecycle
 LEADS_TO = {
     None: {"draft"},
     Lifecycle.DRAFT: {"quarantined", "revoked"},
-    Lifecycle.QUARANTINED: {"approved", "revoked"},
+    Lifecycle.QUARANTINED: {"quarantined", "approved", "revoked"},
     Lifecycle.APPROVED: {"deprecated", "revoked"},
     Lifecycle.DEPRECATED: {"approved", "revoked"},
     Lifecycle.REVOKED: set(),

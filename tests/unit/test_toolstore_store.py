@@ -46,8 +46,8 @@ async def admit(store: ToolStore, number: int, **changes: object) -> ToolVersion
     return await store.admit(variant(number, **changes), actor="ada")
 
 
-def approval_of(digest: str) -> Approval:
-    return Approval(principal="bob", digest=digest, at=NOON, comment="looks right")
+def approval_of(digest: str, principal: str = "bob") -> Approval:
+    return Approval(principal=principal, digest=digest, at=NOON, comment="looks right")
 
 
 async def states(store: ToolStore, name: str = "double") -> list[str]:
@@ -209,17 +209,26 @@ async def test_an_approval_counts_only_for_what_was_shown(store: ToolStore) -> N
     assert store.head() == head
 
 
-@pytest.mark.parametrize("decision", [needs_review(), refused()], ids=["review", "refused"])
-async def test_a_person_alone_does_not_overrule_the_policy(
-    store: ToolStore, decision: object
-) -> None:
+async def test_approvals_add_up_until_the_policy_has_enough(store: ToolStore) -> None:
+    waiting = await admit(store, 1, decision=needs_review())
+    first, second = (approval_of(waiting.digest, who) for who in ("bob", "eve"))
+
+    after_one = await store.approve(waiting.digest, first, needs_review(), actor="bob")
+    after_two = await store.approve(waiting.digest, second, allowed(), actor="eve")
+
+    assert (after_one.state, after_one.approvals) == (Lifecycle.QUARANTINED, (first,))
+    assert (after_two.state, after_two.approvals) == (Lifecycle.APPROVED, (first, second))
+    assert (await store.verify()).intact
+
+
+async def test_a_person_alone_does_not_overrule_the_policy(store: ToolStore) -> None:
     waiting = await admit(store, 1, decision=needs_review())
 
     with pytest.raises(TransitionError, match="does not allow it"):
         await store.approve(
             waiting.digest,
             approval_of(waiting.digest),
-            decision,  # type: ignore[arg-type]
+            refused(),
             actor="bob",
         )
 
