@@ -147,7 +147,7 @@ async def test_a_refused_tool_says_everything_in_three_forms(
 
     text = toolkiln(environment, "define", "-", text=source)
     assert text.returncode == 1
-    assert "line 1:8" in text.stdout
+    assert "lint:1:8" in text.stdout
     assert "refused caesar" in text.stdout
     document = json.loads(toolkiln(environment, "define", "-", "--json", text=source).stdout)
     assert (document["admitted"], document["needs_review"]) == (False, False)
