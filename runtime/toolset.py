@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import chain
@@ -13,12 +12,12 @@ from runtime.errors import UsageError
 from runtime.messages import ToolSpec
 from runtime.tools import DEFINE_TOOL, FIND_TOOLS, CallContext, Catalog, Tool, ToolAnswer
 from toolstore.errors import ToolStoreError
+from toolstore.search import Bm25Index
 
 DEFAULT_SIZE: Final = 15
 MAX_FOUND: Final = 10
 DEFAULT_FOUND: Final = 5
 _DESCRIPTION_CHARACTERS: Final = 300
-_WORD = re.compile(r"[a-z0-9]+")
 
 
 class Toolset:
@@ -198,29 +197,10 @@ class FindTools:
 
 
 def rank(specs: Sequence[ToolSpec], query: str) -> list[ToolSpec]:
-    """Those of `specs` that share words with `query`; rare words and names weigh most."""
-    wanted = _words(query)
-    words = [(_words(spec.name), _words(spec.description)) for spec in specs]
-    weight = {
-        word: 1 / count
-        for word in wanted
-        if (count := sum(word in name or word in text for name, text in words))
-    }
-    scored = [
-        (sum(value * (2 * (word in name) + (word in text)) for word, value in weight.items()), spec)
-        for (name, text), spec in zip(words, specs, strict=True)
-    ]
-    ordered = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: -pair[0])
-    return [spec for _, spec in ordered]
-
-
-def _words(text: str) -> frozenset[str]:
-    """Words in lower case, without a plural's ending, too short ones left out."""
-    return frozenset(
-        word.removesuffix("s")
-        for word in _WORD.findall(text.lower())
-        if len(word) > 2  # noqa: PLR2004
-    )
+    """Those of `specs` that share words with `query`, best first; a name counts twice."""
+    by_name = {spec.name: spec for spec in specs}
+    index = Bm25Index((s.name, f"{s.name} {s.name} {s.description}") for s in specs)
+    return [by_name[name] for name in index.search(query, len(specs))]
 
 
 def _interleaved(own: Iterable[ToolSpec], others: Iterable[ToolSpec]) -> list[ToolSpec]:
