@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How fast a machine is decides no test.
+# How fast a machine is decides no test. CI tries the same cases each time, people new ones.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "toolkiln",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
 )
-settings.load_profile("any machine")
+settings.load_profile("toolkiln")
 
 pytest_plugins = ["docker_fixtures", "runtime_fixtures"]
 
