@@ -82,7 +82,10 @@ class Agent:
     async def _stream(self, specs: tuple[ToolSpec, ...]) -> Completed:
         # Our own values, so not validated again: the history may be long.
         request = ModelRequest.model_construct(
-            instructions=self.instructions, messages=tuple(self.messages), tools=specs
+            instructions=self.instructions,
+            messages=tuple(self.messages),
+            tools=specs,
+            max_output_tokens=self.budget.output_ceiling,
         )
         answer = None
         async for event in self.model.stream(request):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from runtime.errors import SettingsError
 from runtime.events import SessionStopped
 from runtime.messages import Usage
 from runtime.settings import BudgetSettings, Price
 from runtime.tools import DEFINE_TOOL
+
+_PLENTY_OF_TOKENS: Final = 16_000
+_LEAST_OUTPUT_TOKENS: Final = 16
+"""Fewer are refused by OpenAI's Responses API."""
 
 
 class Budget:
@@ -93,6 +98,15 @@ class Budget:
     def cost(self) -> float | None:
         """What the session cost so far, in the currency of the price; None without a price."""
         return None if self._price is None else cost_of(self.usage, self._price)
+
+    @property
+    def output_ceiling(self) -> int | None:
+        """Tokens that the next answer may have at most; None while plenty are left.
+
+        Only near the end: a ceiling above what a model can give is an error to some servers.
+        """
+        left = self.limits.tokens - self.usage.total_tokens
+        return max(_LEAST_OUTPUT_TOKENS, left) if left < _PLENTY_OF_TOKENS else None
 
     def exceeded(self) -> SessionStopped | None:
         """Why no further request may be made, or None."""

@@ -212,3 +212,14 @@ async def test_no_budget_is_ever_overrun_by_more_than_one_answer(
     assert budget.tool_definitions <= definitions
     results = results_of(session.messages)
     assert sum(r.name == "define_tool" and not r.is_error for r in results) <= definitions
+
+
+def test_the_last_answer_cannot_overrun_the_tokens_by_much() -> None:
+    budget = Budget(BudgetSettings(tokens=20_000))
+    assert budget.output_ceiling is None
+
+    budget.add_request(Usage(requests=1, input_tokens=15_000))
+    assert budget.output_ceiling == 5_000
+
+    budget.add_request(Usage(requests=1, input_tokens=6_000))
+    assert budget.output_ceiling == 16
