@@ -95,13 +95,7 @@ def messages_json(instructions: str, messages: Sequence[Message]) -> list[JsonOb
     if instructions:
         written.append({"role": "system", "content": instructions})
     for message in messages:
-        before = written[-1] if written else {}
-        if isinstance(message, UserMessage) and before.get("role") == "user":
-            # A prompt that was interrupted has no answer, and some chat templates refuse two
-            # user messages in a row.
-            before["content"] = f"{before['content']}\n\n{message.text}"
-        else:
-            written.extend(_message_json(message))
+        written.extend(_message_json(message))
     return written
 
 

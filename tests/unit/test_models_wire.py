@@ -449,18 +449,3 @@ def test_chat_asks_for_usage_with_the_stream() -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-
-
-def test_prompts_without_an_answer_between_them_are_one_user_message() -> None:
-    messages = (
-        UserMessage(text="first"),
-        UserMessage(text="second"),
-        AssistantMessage(text="both"),
-        UserMessage(text="third"),
-    )
-
-    assert chat_wire.messages_json("", messages) == [
-        {"role": "user", "content": "first\n\nsecond"},
-        {"role": "assistant", "content": "both"},
-        {"role": "user", "content": "third"},
-    ]
