@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from policies.decision import AllOf, Verdict
+from policies.decision import AllOf, Policy, Verdict
 from policies.errors import PolicyConfigError
 from policies.limits import ResourceLimits, SourceLimits
 from policies.permissions import LintLevel
@@ -72,7 +72,7 @@ class PolicyProfile(Value):
         return sha256_digest(canonical_json(self.model_dump(mode="json")))
 
     @property
-    def policy(self) -> AllOf:
+    def policy(self) -> Policy:
         """The rules that this profile stands for."""
         admission, evidence = self.admission, self.evidence
         return AllOf(
