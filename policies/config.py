@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from policies.decision import AllOf, Policy, Verdict
 from policies.errors import PolicyConfigError
-from policies.limits import ResourceLimits, SourceLimits
+from policies.limits import MIB, ResourceLimits, SourceLimits
 from policies.permissions import LintLevel
 from policies.rules import (
     EvidenceIsAboutThis,
@@ -54,6 +54,91 @@ class EvidenceSettings(Value):
     type than declared is an error under every profile."""
 
 
+class SandboxSettings(Value):
+    """Where calls run. Trials of drafts always run in a fresh container each."""
+
+    tier: Literal["container", "process"] = "container"
+    """What is fresh for each call of an approved version."""
+
+    runtime: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """OCI runtime that the engine must list (`runc`, `runsc`, `kata`); empty is its default."""
+
+    require_limits: bool = True
+    """Refuse a runtime on which the control group's limits on memory, processes or processor do
+    not hold; otherwise resource limits of the process stand in where they can."""
+
+
+class PackageSettings(Value):
+    """Which packages a tool may declare."""
+
+    allow: tuple[str, ...] = Field(default=(), max_length=200)
+    """Requirements such as `numpy` or `pandas>=2,<3`; a tool may narrow them, never widen."""
+
+    index: str = ""
+    """Address of the package index; empty is the installer's own setting."""
+
+    layer_bytes: int = Field(default=1024 * MIB, ge=MIB, le=16384 * MIB)
+    """Ceiling of one dependency set, unpacked."""
+
+
+class NetworkSettings(Value):
+    """Which requests a tool may declare."""
+
+    allow: tuple[str, ...] = Field(default=(), max_length=200)
+    """In the spelling of `Permissions.hosts`; a tool may narrow them, never widen."""
+
+    private_addresses: tuple[str, ...] = Field(default=(), max_length=50)
+    """Networks (`10.0.0.0/8`, `127.0.0.1/32`) that may be reached although they are private."""
+
+    in_trials: bool = True
+    """Whether trials of drafts may send requests as well."""
+
+    requests: int = Field(default=50, ge=1, le=10_000)
+    """Of one call."""
+
+    request_bytes: int = Field(default=1 * MIB, ge=0, le=1024 * MIB)
+    response_bytes: int = Field(default=16 * MIB, ge=0, le=1024 * MIB)
+    """All requests and all responses of one call."""
+
+
+class SecretGrant(Value):
+    """Where the broker puts one secret; its value is never in a policy file."""
+
+    hosts: tuple[str, ...] = Field(min_length=1, max_length=50)
+    """In the spelling of `Permissions.hosts`: the requests that get it."""
+
+    header: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    format: str = "{secret}"
+    """The header's value, such as `Bearer {secret}`."""
+
+    in_trials: bool = False
+    """Whether requests of trials get it as well."""
+
+
+class FileSettings(Value):
+    """Files that go into a call and come out of it."""
+
+    input: bool = False
+    output: bool = False
+    input_bytes: int = Field(default=8 * MIB, ge=1, le=512 * MIB)
+    """All files that one call is given."""
+
+    artefacts: int = Field(default=16, ge=1, le=1_000)
+    artefact_bytes: int = Field(default=8 * MIB, ge=1, le=512 * MIB)
+    """All files that one call leaves."""
+
+
+class ToolCallSettings(Value):
+    """Tools that call tools."""
+
+    allow: bool = True
+    depth: int = Field(default=3, ge=1, le=10)
+    """How many calls may stand inside one another."""
+
+    calls: int = Field(default=20, ge=1, le=1_000)
+    """Of one outermost call, at all depths together."""
+
+
 class PolicyProfile(Value):
     """A policy file, exactly as understood."""
 
@@ -65,6 +150,12 @@ class PolicyProfile(Value):
     """Ceilings of every run, in trials and in calls."""
 
     source: SourceLimits = SourceLimits()
+    sandbox: SandboxSettings = SandboxSettings()
+    packages: PackageSettings = PackageSettings()
+    network: NetworkSettings = NetworkSettings()
+    secrets: dict[str, SecretGrant] = Field(default={}, max_length=100)
+    files: FileSettings = FileSettings()
+    tools: ToolCallSettings = ToolCallSettings()
 
     @property
     def digest(self) -> str:
@@ -146,5 +237,12 @@ def _keys_of(section: str) -> list[str]:
         "evidence": EvidenceSettings,
         "run": ResourceLimits,
         "source": SourceLimits,
+        "sandbox": SandboxSettings,
+        "packages": PackageSettings,
+        "network": NetworkSettings,
+        "files": FileSettings,
+        "tools": ToolCallSettings,
     }
+    if section.startswith("secrets."):
+        return sorted(SecretGrant.model_fields)
     return sorted(sections.get(section, PolicyProfile).model_fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,13 +17,13 @@ class LintLevel(StrEnum):
     """Pure: RestrictedPython widened, standard library without I/O."""
 
     L1 = "L1"
-    """Data: L0 and locked packages. Reserved: the packages layer is not built yet."""
+    """Data: L0 and locked packages."""
 
     L2 = "L2"
     """Code: a syntax-tree policy without RestrictedPython; the container is the only boundary."""
 
     L3 = "L3"
-    """Network and secrets through the broker. Reserved: the broker is not built yet."""
+    """Network and secrets through the broker."""
 
 
 class Permissions(Value):
@@ -33,9 +34,20 @@ class Permissions(Value):
     """Standard-library modules beyond the L0 list; naming any asks for L2."""
 
     packages: tuple[str, ...] = Field(default=(), max_length=50)
+    """Requirements such as `numpy` or `pandas>=2`; asks for L1."""
+
     hosts: tuple[str, ...] = Field(default=(), max_length=50)
+    """Where it sends requests: `https://api.example.com/v1/`, with methods before it where they
+    are not GET and HEAD: `GET,POST https://api.example.com/v1/`. Asks for L3."""
+
     secrets: tuple[str, ...] = Field(default=(), max_length=50)
-    files: tuple[str, ...] = Field(default=(), max_length=50)
+    """Names of secrets that the broker puts into its requests; asks for L3."""
+
+    files: tuple[Literal["input", "output"], ...] = Field(default=(), max_length=2)
+    """`input`: reads the files that a call is given. `output`: leaves files behind."""
+
+    tools: tuple[str, ...] = Field(default=(), max_length=50)
+    """Other tools that it calls; in an admitted version each is pinned, `name@sha256:…`."""
 
     @property
     def lint_level(self) -> LintLevel:
@@ -43,7 +55,7 @@ class Permissions(Value):
         wanted = [self.level]
         if self.packages:
             wanted.append(LintLevel.L1)
-        if self.imports or self.files:
+        if self.imports:
             wanted.append(LintLevel.L2)
         if self.hosts or self.secrets:
             wanted.append(LintLevel.L3)

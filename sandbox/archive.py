@@ -21,7 +21,7 @@ from sandbox.interpreter import GuestFile
 __all__ = ["BuiltImage", "image_tag", "write_image"]
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
-_FOLDERS: Final = ("dev", "etc", "opt", "proc", "sys", "tmp")
+_FOLDERS: Final = ("dev", "etc", "opt", "proc", "run/toolkiln", "sys", "tmp")
 _TEXTS: Final = {
     "etc/group": f"tool:x:{GUEST_UID}:\n",
     "etc/passwd": f"tool:x:{GUEST_UID}:{GUEST_UID}:tool:/tmp:/\n",
@@ -69,7 +69,7 @@ def _write_layer(out: BinaryIO, files: Iterable[GuestFile]) -> None:
     by_name = {str(file.target).lstrip("/"): file for file in files}
     folders = {
         str(parent)
-        for name in (*by_name, *_TEXTS)
+        for name in (*by_name, *_TEXTS, *_FOLDERS)
         for parent in PurePosixPath(name).parents
         if str(parent) != "."
     }.union(_FOLDERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,8 +13,11 @@ from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject, Value
+from sandbox.services import Service
 
 __all__ = [
+    "ApprovedVersion",
+    "CallOptions",
     "ExecutionResult",
     "Outcome",
     "Posture",
@@ -30,7 +34,7 @@ class Tier(StrEnum):
 
     CONTAINER = "container"
     PROCESS = "process"
-    """Reserved: a fresh process in a warm container of one approved version."""
+    """A fresh process in a warm container of one approved version."""
 
 
 class Program(Value):
@@ -43,6 +47,35 @@ class Program(Value):
 
     limits: ResourceLimits = ResourceLimits()
     """`wall_seconds` holds for each call; everything else for the container."""
+
+    image: str | None = None
+    """Digest of a guest image with packages; None is the sandbox's own image without any."""
+
+    sockets: bool = False
+    """Whether it may open sockets; there is no interface but loopback in any case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedVersion:
+    """The one thing that a warm container of the process tier may serve.
+
+    Two calls share a container only if all three are equal.
+    """
+
+    version_digest: str
+    policy_digest: str
+    tenant: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """What belongs to one call (or batch) and not to the program."""
+
+    services: tuple[Service, ...] = ()
+    """Help from the host that was granted."""
+
+    approved: ApprovedVersion | None = None
+    """Set only where the version is approved and the policy allows the process tier for it."""
 
 
 class Timings(Value):
@@ -154,7 +187,9 @@ class Sandbox(Protocol):
         """Identity of the environment that programs run in."""
         ...
 
-    async def run(self, program: Program, arguments: JsonObject) -> ExecutionResult:
+    async def run(
+        self, program: Program, arguments: JsonObject, options: CallOptions = CallOptions()
+    ) -> ExecutionResult:
         """Call `program` once in a fresh environment, then destroy the environment.
 
         What the guest does wrong is data and comes back in the result; what we or the engine
@@ -162,13 +197,17 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxUnavailableError: No environment could be started. Nothing was run.
+            SandboxBusyError: Too much is waiting already. Nothing was run.
             SandboxPostureError: The environment was not as demanded. Nothing was run.
             SandboxLostError: The engine failed in mid-call. Whether it ran is unknown.
         """
         ...
 
     async def run_batch(
-        self, program: Program, batch: Sequence[JsonObject]
+        self,
+        program: Program,
+        batch: Sequence[JsonObject],
+        options: CallOptions = CallOptions(),
     ) -> tuple[ExecutionResult, ...]:
         """Call `program` with each of `batch` in turn inside one fresh environment.
 
@@ -176,6 +215,10 @@ class Sandbox(Protocol):
         source anew. The results are shorter than `batch` when a call ended the environment
         (its result is the last). Raises as `run` does.
         """
+        ...
+
+    def prepare(self, program: Program, count: int = 1) -> None:
+        """Expect `count` calls of programs with the same walls soon; a hint, never an error."""
         ...
 
     async def close(self) -> None:

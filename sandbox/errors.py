@@ -2,7 +2,8 @@
 
 SandboxError
 ├── SandboxUnavailableError    nothing ran: no engine, no image, no container
-│   └── ImageError             the guest image is missing, damaged or cannot be built
+│   ├── ImageError             the guest image is missing, damaged or cannot be built
+│   └── SandboxBusyError       too much is waiting already
 ├── SandboxPostureError        nothing ran: the walls are not as demanded
 └── SandboxLostError           the engine failed in mid-call; the outcome is unknown
 """
@@ -32,6 +33,19 @@ class SandboxUnavailableError(SandboxError):
 
 class ImageError(SandboxUnavailableError):
     """The guest image is missing, is not what its digest says, or could not be built."""
+
+
+class SandboxBusyError(SandboxUnavailableError):
+    """More calls wait than may wait, or one has waited for too long."""
+
+    def __init__(self, reason: str) -> None:
+        SandboxError.__init__(
+            self,
+            f"the sandbox is busy: {reason}. No tool code was run; the same call may be made "
+            "again when some of the others have ended.",
+        )
+        self.reason = reason
+        self.engine = ""
 
 
 class SandboxPostureError(SandboxError):

@@ -79,6 +79,33 @@ class Kind(IntEnum):
     ERROR = 5
     """Guest to host: class name, text and traceback of an exception."""
 
+    GRANTS = 6
+    """Host to guest, at most once: what it may use beyond computing, by name of the service."""
+
+    INPUT = 7
+    """Host to guest: a file that it is given."""
+
+    ARTEFACT = 8
+    """Guest to host: a file that it made."""
+
+    TOOL_CALL = 9
+    """Guest to host: a call of another tool."""
+
+    TOOL_ANSWER = 10
+    """Host to guest: what came of that call."""
+
+    STREAM_OPEN = 11
+    """Guest to host: a program in the guest has connected to the proxy."""
+
+    STREAM_DATA = 12
+    """Both ways: bytes of one such connection."""
+
+    STREAM_CLOSE = 13
+    """Both ways: one such connection has ended."""
+
+    END = 14
+    """Fork server to host: the process of a call is gone and nothing of it is left."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -106,6 +133,10 @@ class FrameReader:
             Kind.VALUE: limits.result_bytes,
             Kind.ERROR: _ERROR_BYTES,
         }
+
+    def allow(self, kind: Kind, ceiling: int) -> None:
+        """Take frames of `kind` too, with payloads of at most `ceiling` bytes."""
+        self._ceilings[kind] = ceiling
 
     @property
     def pending(self) -> bool:

@@ -15,7 +15,9 @@ from sandbox import seccomp
 from sandbox.base import Posture
 
 __all__ = [
+    "CHANNEL_PATH",
     "GUEST_UID",
+    "HARNESS_PACKAGE",
     "HARNESS_PATH",
     "HOSTNAME",
     "INTERPRETER_PATH",
@@ -29,7 +31,13 @@ __all__ = [
 GUEST_UID: Final = 65534
 HOSTNAME: Final = "tool"
 INTERPRETER_PATH: Final = "/opt/python/bin/python3"
-HARNESS_PATH: Final = "/opt/harness.pyc"
+HARNESS_PATH: Final = "/opt/harness"
+HARNESS_PACKAGE: Final = "toolkiln_guest"
+"""Name of the folder in it that has everything but the entry."""
+
+CHANNEL_PATH: Final = "/run/toolkiln"
+"""Where the guest finds the pipes to the host."""
+
 
 _CPU_PERIOD_MICROSECONDS: Final = 100_000
 _OOM_SCORE_ADJUSTMENT: Final = 500

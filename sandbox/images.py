@@ -21,17 +21,20 @@ from policies.value import Value, canonical_json, sha256_digest
 from sandbox.archive import BuiltImage, image_tag, write_image
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError
-from sandbox.hardening import HARNESS_PATH
+from sandbox.hardening import HARNESS_PACKAGE, HARNESS_PATH
 from sandbox.interpreter import GuestFile, InterpreterError, architecture, guest_files
 
-__all__ = ["build_image", "engine_reference", "ensure_image"]
+__all__ = ["build_image", "engine_reference", "ensure_image", "harness_files"]
 
 _FORMAT: Final = 1
 """Raise it when the way of building changes what is in an image."""
 
 _COMPILE_SECONDS: Final = 300
 _LOCK_SECONDS: Final = 0.1
-_HARNESS: Final = Path(__file__).parent / "guest" / "harness.py"
+_GUEST: Final = Path(__file__).parent / "guest"
+_ENTRY: Final = "__main__.py"
+_NOT_IN_IMAGE: Final = frozenset({"probe.py"})
+"""Guest programs that are sent as a tool is."""
 _COMPILER: Final = Path(__file__).parent / "bytecode.py"
 
 
@@ -123,8 +126,8 @@ def _try_lock(descriptor: int) -> bool:
 def _key() -> str:
     """Of everything about the build that is not a file of the interpreter."""
     parts = (str(_FORMAT), sys.version, sys.base_prefix, architecture())
-    harness = hashlib.sha256(_HARNESS.read_bytes()).hexdigest()
-    return hashlib.sha256("\0".join((*parts, harness)).encode()).hexdigest()
+    harness = (hashlib.sha256(file.source.read_bytes()).hexdigest() for file in harness_files())
+    return hashlib.sha256("\0".join((*parts, *harness)).encode()).hexdigest()
 
 
 def _read_record(path: Path) -> _Record | None:
@@ -182,8 +185,7 @@ def build_image(archive: Path, files: Sequence[GuestFile]) -> BuiltImage:
 
 def _compile(files: Sequence[GuestFile], folder: Path) -> tuple[GuestFile, ...]:
     """Bytecode of all sources and of the harness; in two processes, always split alike."""
-    harness = GuestFile(_HARNESS, PurePosixPath(HARNESS_PATH).with_suffix(".py"))
-    sources = [*(file for file in files if file.target.suffix == ".py"), harness]
+    sources = [*(file for file in files if file.target.suffix == ".py"), *harness_files()]
     targets = [_bytecode_path(file) for file in sources]
     jobs = [
         [str(file.source), str(file.target), str(folder / f"{number}.pyc")]
@@ -199,9 +201,19 @@ def _compile(files: Sequence[GuestFile], folder: Path) -> tuple[GuestFile, ...]:
     )
 
 
+def harness_files() -> tuple[GuestFile, ...]:
+    """The program inside the container: where its sources are, and where they seem to be there."""
+    folder = PurePosixPath(HARNESS_PATH)
+    sources = (file for file in _GUEST.glob("*.py") if file.name not in _NOT_IN_IMAGE)
+    return tuple(
+        GuestFile(file, (folder if file.name == _ENTRY else folder / HARNESS_PACKAGE) / file.name)
+        for file in sorted(sources)
+    )
+
+
 def _bytecode_path(file: GuestFile) -> PurePosixPath:
-    if file.target.parent == PurePosixPath(HARNESS_PATH).parent:
-        return PurePosixPath(HARNESS_PATH)
+    if PurePosixPath(HARNESS_PATH) in file.target.parents:  # of the harness no source goes along
+        return file.target.with_suffix(".pyc")
     name = f"{file.target.stem}.{sys.implementation.cache_tag}.pyc"
     return file.target.parent / "__pycache__" / name
 
