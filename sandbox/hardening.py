@@ -98,20 +98,27 @@ def address_space_bytes(limits: ResourceLimits) -> int:
     return 2 * limits.memory_bytes + 2 * gib
 
 
-def container_options(
+def container_options(  # noqa: PLR0913  each is one fact about the container
     *,
     level: LintLevel,
     limits: ResourceLimits,
     image: str,
     labels: dict[str, str],
     calls: int = 1,
+    channel_folder: str | None = None,
 ) -> JsonObject:
-    """The engine's description of the container in which `calls` calls will run."""
+    """The engine's description of the container in which `calls` calls will run.
+
+    With a `channel_folder`, a folder of the host, the guest talks through the pipes in it, and
+    has no other input or output. Without one it talks through what the engine attaches.
+    """
     host: JsonObject = {
         **_walls(level),
         **_ceilings(limits),
         "Ulimits": [*_ulimits(limits, calls)],
+        **_channel_mount(channel_folder),
     }
+    attached = channel_folder is None
     return {
         "Image": image,
         "Entrypoint": [INTERPRETER_PATH, "-I", "-S", "-B", "-X", "utf8", HARNESS_PATH],
@@ -121,14 +128,28 @@ def container_options(
         "Labels": {**labels},
         "User": f"{GUEST_UID}:{GUEST_UID}",
         "WorkingDir": "/tmp",  # noqa: S108  the guest's own
-        "AttachStdin": True,
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "OpenStdin": True,
-        "StdinOnce": True,  # the guest's input ends with our connection
+        "AttachStdin": attached,
+        "AttachStdout": attached,
+        "AttachStderr": attached,
+        "OpenStdin": attached,
+        "StdinOnce": attached,  # the guest's input ends with our connection
         "Tty": False,
         "HostConfig": host,
     }
+
+
+def _channel_mount(folder: str | None) -> JsonObject:
+    """The pipes to the host; a guest can write into them, and not make files beside them."""
+    if folder is None:
+        return {}
+    mount: JsonObject = {
+        "Type": "bind",
+        "Source": folder,
+        "Target": CHANNEL_PATH,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+    return {"Mounts": [mount]}
 
 
 def _walls(level: LintLevel) -> JsonObject:
@@ -228,7 +249,7 @@ def _isolation(posture: Posture, limits: ResourceLimits) -> list[_Check]:
     options = set(mounts.get("/tmp", "").split(","))  # noqa: S108  the guest's own
     demanded = {"noexec", "nosuid", "nodev", "rw", f"nr_inodes={limits.tmp_files}"}
     masks = {path for path in _MASKED_PATHS if path.startswith("/proc/")}  # of nothing, for files
-    expected = {"/tmp", *_KERNEL_MOUNTS, *masks}  # noqa: S108  the guest's own
+    expected = {"/tmp", CHANNEL_PATH, *_KERNEL_MOUNTS, *masks}  # noqa: S108  the guest's own
     others = sorted(set(mounts) - expected)
     return [
         ("interfaces", posture.interfaces, ("lo",)),
