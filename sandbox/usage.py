@@ -1,55 +1,215 @@
-"""What a container used, as the host's kernel counts it, where this host is the engine's."""
+"""What a container used and whether it was killed for memory, as the host's kernel counts it.
+
+Only where this host is the engine's. The engine tells of a kill for memory by an event that it
+loses when the control group is gone before it has read it; whoever holds the group's files open
+reads the same count from the kernel itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Self
 
 from sandbox.base import Usage
 
-__all__ = ["read_usage"]
+__all__ = ["CgroupFiles", "GroupReading", "read_usage"]
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _GROUPS: Final = ("docker/{id}", "system.slice/docker-{id}.scope")
 """Where the engine puts a container's group, with either of its two drivers."""
 
+_BYTES: Final = 4096
+"""More than any of the files holds."""
+
+_PEAK: Final = "peak"
+_KILLS: Final = "kills"
+_CPU: Final = "cpu"
+_PROCESSES: Final = "processes"
+
+
+@dataclass(frozen=True)
+class GroupReading:
+    """What the kernel counted for one container so far; None where it does not tell."""
+
+    memory_peak_bytes: int | None = None
+    cpu_seconds: float | None = None
+    """Of all processes together, since the container started."""
+
+    oom_kills: int | None = None
+    """Processes that the kernel killed for memory."""
+
+    @property
+    def usage(self) -> Usage:
+        """The part of it that a result tells."""
+        return Usage(memory_peak_bytes=self.memory_peak_bytes, cpu_seconds=self.cpu_seconds)
+
+
+class CgroupFiles:
+    """The files of one container's control group, held open from its start to its end.
+
+    A container that has ended loses its group within some ten milliseconds, so read it as soon
+    as its streams end.
+    """
+
+    def __init__(self, files: Mapping[str, int], alarm: _OomAlarm | None) -> None:
+        self._files = dict(files)
+        self._alarm = alarm
+        self._last = GroupReading()
+
+    @classmethod
+    def open(cls, container: str) -> Self | None:
+        """Of a container that runs; None where this host does not have its group."""
+        for pattern in _GROUPS:
+            group = pattern.format(id=container)
+            files = _open_all(_places(group))
+            if _PROCESSES in files:
+                return cls(files, _OomAlarm.set(files, group))
+            _close_all(files)
+        return None
+
+    def read(self) -> GroupReading:
+        """The counts of now, in microseconds; those of the last time for what is gone by now."""
+        peak, cpu, kills = self._text(_PEAK), _cpu_seconds(self._text(_CPU)), self._kills()
+        last = self._last
+        self._last = GroupReading(
+            memory_peak_bytes=int(peak) if peak.isdigit() else last.memory_peak_bytes,
+            cpu_seconds=last.cpu_seconds if cpu is None else cpu,
+            oom_kills=last.oom_kills if kills is None else kills,
+        )
+        return self._last
+
+    def _kills(self) -> int | None:
+        for line in self._text(_KILLS).splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+        return 1 if self._alarm is not None and self._alarm.rang else None
+
+    def first_pid(self) -> int | None:
+        """The container's first process, by its number on this host; None if it has none."""
+        pids = [int(line) for line in self._text(_PROCESSES).split() if line.isdigit()]
+        if len(pids) <= 1:
+            return pids[0] if pids else None
+        return next((pid for pid in pids if _is_first(pid)), None)
+
+    def close(self) -> None:
+        """Give the files back. May be called twice."""
+        if self._alarm is not None:
+            self._alarm.close()
+        files, self._files = self._files, {}
+        _close_all(files)
+
+    def _text(self, name: str) -> str:
+        descriptor = self._files.get(name)
+        if descriptor is None:
+            return ""
+        try:
+            return os.pread(descriptor, _BYTES, 0).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):  # the group is gone
+            return ""
+
+
+class _OomAlarm:
+    """Remembers a kill for memory past the end of the group (the first version of groups only).
+
+    The kernel rings once for each such kill, and once more when the group goes.
+    """
+
+    def __init__(self, bell: int) -> None:
+        self._bell: int | None = bell
+        self._rings = 0
+
+    @classmethod
+    def set(cls, files: Mapping[str, int], group: str) -> Self | None:
+        """On that group; None where the kernel has no such alarm."""
+        control = _ROOT / "memory" / group / "cgroup.event_control"
+        if _KILLS not in files or not control.exists():
+            return None
+        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            control.write_text(f"{bell} {files[_KILLS]}", encoding="ascii")
+        except OSError:
+            os.close(bell)
+            return None
+        return cls(bell)
+
+    @property
+    def rang(self) -> bool:
+        """Whether it did for a kill; to be asked when the group is gone."""
+        if self._bell is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._rings += os.eventfd_read(self._bell)
+        return self._rings > 1
+
+    def close(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            os.close(bell)
+
 
 def read_usage(container: str) -> Usage:
     """Memory peak and processor time of a container that still runs."""
-    groups = [group.format(id=container) for group in _GROUPS]
-    return Usage(
-        memory_peak_bytes=_memory_peak(groups),
-        cpu_seconds=_cpu_seconds(groups),
+    files = CgroupFiles.open(container)
+    if files is None:
+        return Usage()
+    try:
+        return files.read().usage
+    finally:
+        files.close()
+
+
+def _places(group: str) -> Mapping[str, tuple[Path, Path]]:
+    """Each file in the first and in the second version of control groups."""
+    memory, cpu, unified = _ROOT / "memory" / group, _ROOT / "cpuacct" / group, _ROOT / group
+    return MappingProxyType(
+        {
+            _PEAK: (memory / "memory.max_usage_in_bytes", unified / "memory.peak"),
+            _KILLS: (memory / "memory.oom_control", unified / "memory.events"),
+            _CPU: (cpu / "cpuacct.usage", unified / "cpu.stat"),
+            _PROCESSES: (memory / "cgroup.procs", unified / "cgroup.procs"),
+        }
     )
 
 
-def _memory_peak(groups: Iterable[str]) -> int | None:
-    for group in groups:
-        for path in (
-            _ROOT / "memory" / group / "memory.max_usage_in_bytes",
-            _ROOT / group / "memory.peak",
-        ):
-            text = _read(path)
-            if text.isdigit():
-                return int(text)
+def _open_all(places: Mapping[str, tuple[Path, Path]]) -> dict[str, int]:
+    return {name: descriptor for name, paths in places.items() for descriptor in _open_first(paths)}
+
+
+def _open_first(paths: tuple[Path, Path]) -> Iterator[int]:
+    for path in paths:
+        try:
+            yield os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        return
+
+
+def _close_all(files: Mapping[str, int]) -> None:
+    for descriptor in files.values():
+        os.close(descriptor)
+
+
+def _cpu_seconds(text: str) -> float | None:
+    if text.isdigit():  # nanoseconds, in the first version
+        return int(text) / 1e9
+    for line in text.splitlines():
+        name, _, microseconds = line.partition(" ")
+        if name == "usage_usec":
+            return int(microseconds) / 1e6
     return None
 
 
-def _cpu_seconds(groups: Iterable[str]) -> float | None:
-    for group in groups:
-        nanoseconds = _read(_ROOT / "cpuacct" / group / "cpuacct.usage")
-        if nanoseconds.isdigit():
-            return int(nanoseconds) / 1e9
-        for line in _read(_ROOT / group / "cpu.stat").splitlines():
-            name, _, microseconds = line.partition(" ")
-            if name == "usage_usec":
-                return int(microseconds) / 1e6
-    return None
-
-
-def _read(path: Path) -> str:
+def _is_first(pid: int) -> bool:
+    """Whether it is number 1 among its own."""
     try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return any(
+        line.startswith("NSpid:") and line.split()[-1] == "1" for line in status.splitlines()
+    )
