@@ -48,7 +48,7 @@ _LEFT_OUT_FOLDERS: Final = frozenset(
 )
 _LEFT_OUT_FILES: Final = frozenset({"sitecustomize.py", "turtle.py", "usercustomize.py"})
 _LEFT_OUT_EXTENSIONS: Final = re.compile(
-    r"_(ctypes|curses|dbm|gdbm|ssl|socket_test|test|tkinter|xxtest|xxsub|crypt)"
+    r"_(ctypes|curses|dbm|gdbm|socket_test|test|tkinter|xxtest|xxsub|crypt)"
     r"|xx|nis\.|ossaudiodev|readline|spwd"
 )
 _LDD_LINE: Final = re.compile(r"\t(?P<name>\S+)(?: => (?P<path>\S.*?))?(?: \(0x[0-9a-f]+\))?")

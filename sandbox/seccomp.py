@@ -18,6 +18,11 @@ __all__ = ["Group", "groups", "profile", "profile_text"]
 _EPERM: Final = 1
 _ENOSYS: Final = 38
 _AF_UNIX: Final = 1
+_AF_INET: Final = 2
+_SOCK_STREAM: Final = 1
+_SOCK_TYPE_MASK: Final = 0xF
+"""The type of a socket without the flags that come with it."""
+
 _CLONE_THREAD: Final = 0x0001_0000
 _CLONE_NAMESPACES: Final = 0x7E02_0000
 """All `CLONE_NEW*` flags: a new namespace would hand the guest capabilities inside it."""
@@ -61,7 +66,7 @@ _ALWAYS: Final = (
         "renameat2 rmdir symlink symlinkat unlink unlinkat utimensat",
     ),
     _group(
-        "event loops wait; a pair of connected sockets wakes them (`socket` itself is refused)",
+        "event loops wait; a pair of connected sockets wakes them (`socket` itself stands below)",
         "epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd2 "
         "getsockname getsockopt pipe pipe2 poll ppoll pselect6 recvfrom recvmsg select sendmsg "
         "sendto setsockopt shutdown timerfd_create timerfd_gettime timerfd_settime",
@@ -90,23 +95,31 @@ _PROCESSES: Final = (
     ),
 )
 
+_SOCKETS: Final = (
+    _group(
+        "clients speak to the proxy, which listens on loopback; there is no other interface",
+        "accept accept4 bind connect getpeername listen",
+    ),
+)
 
-def groups(*, processes: bool) -> tuple[Group, ...]:
+
+def groups(*, processes: bool, sockets: bool = False) -> tuple[Group, ...]:
     """The groups that are allowed without a condition on their arguments."""
-    return _ALWAYS + _PROCESSES if processes else _ALWAYS
+    return _ALWAYS + (_PROCESSES if processes else ()) + (_SOCKETS if sockets else ())
 
 
-def profile(*, processes: bool) -> JsonObject:
+def profile(*, processes: bool, sockets: bool = False) -> JsonObject:
     """The filter in the engine's format.
 
     With `processes` a guest may fork, though never into a new namespace; without, `clone` makes
     threads only. `clone3` answers ENOSYS in both, since its flags lie in memory, where a filter
-    cannot see them: the C library then falls back to `clone`.
+    cannot see them: the C library then falls back to `clone`. With `sockets` it may open stream
+    sockets of IPv4, and none of any other family or type.
     """
     mask, value = (_CLONE_NAMESPACES, 0) if processes else (_CLONE_THREAD, _CLONE_THREAD)
     rules: list[JsonObject] = [
         {"names": [*sorted(group.names)], "action": "SCMP_ACT_ALLOW"}
-        for group in groups(processes=processes)
+        for group in groups(processes=processes, sockets=sockets)
     ]
     rules += [
         {
@@ -121,6 +134,8 @@ def profile(*, processes: bool) -> JsonObject:
             "args": [{"index": 0, "value": _AF_UNIX, "op": "SCMP_CMP_EQ"}],
         },
     ]
+    if sockets:
+        rules.append(_stream_sockets())
     document: JsonObject = {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _EPERM,
@@ -134,6 +149,17 @@ def profile(*, processes: bool) -> JsonObject:
     return document
 
 
-def profile_text(*, processes: bool) -> str:
+def _stream_sockets() -> JsonObject:
+    family: JsonObject = {"index": 0, "value": _AF_INET, "op": "SCMP_CMP_EQ"}
+    kind: JsonObject = {
+        "index": 1,
+        "value": _SOCK_TYPE_MASK,
+        "valueTwo": _SOCK_STREAM,
+        "op": "SCMP_CMP_MASKED_EQ",
+    }
+    return {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family, kind]}
+
+
+def profile_text(*, processes: bool, sockets: bool = False) -> str:
     """`profile` as the text of a `seccomp=` option; the same bytes every time."""
-    return canonical_json(profile(processes=processes)).decode()
+    return canonical_json(profile(processes=processes, sockets=sockets)).decode()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,21 @@ def test_the_profile_is_an_allow_list_without_the_dangerous(processes: bool) -> 
 def test_no_system_call_is_in_two_groups() -> None:
     assert len(names(processes=True)) == len(set(names(processes=True)))
     assert set(names(processes=False)) < set(names(processes=True))
+
+
+def test_sockets_are_streams_of_ipv4_alone() -> None:
+    document = json.loads(seccomp.profile_text(processes=True, sockets=True))
+    (rule,) = [rule for rule in document["syscalls"] if "socket" in rule["names"]]
+    family, kind = rule["args"]
+
+    assert (family["index"], family["op"], family["value"]) == (0, "SCMP_CMP_EQ", socket.AF_INET)
+    assert (kind["index"], kind["op"]) == (1, "SCMP_CMP_MASKED_EQ")
+    for flags in (0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK):
+        assert (socket.SOCK_STREAM | flags) & kind["value"] == kind["valueTwo"]
+        assert (socket.SOCK_DGRAM | flags) & kind["value"] != kind["valueTwo"]
+    assert seccomp.profile_text(processes=True, sockets=False) == seccomp.profile_text(
+        processes=True
+    )
 
 
 @pytest.mark.parametrize(
