@@ -6,8 +6,10 @@ widen it. What is not granted is refused here, so that no trial ever runs with i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from policies.problems import Problem
+from policies.toolcalls import tool_problems
 
 if TYPE_CHECKING:
     from policies.config import PolicyProfile
@@ -16,20 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "grant_problems"]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that was declared and is not granted, or cannot be understood."""
-
-    rule: str
-    """Id of the rule, as in the rulebook."""
-
-    message: str
-    suggestion: str
-
-
 def grant_problems(permissions: Permissions, profile: PolicyProfile) -> tuple[Problem, ...]:
     """Everything that `profile` does not grant of `permissions`; empty when all is granted."""
-    return (*_file_problems(permissions, profile),)
+    return (
+        *_file_problems(permissions, profile),
+        *tool_problems(permissions, profile),
+    )
 
 
 def _file_problems(permissions: Permissions, profile: PolicyProfile) -> tuple[Problem, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from policies.byname import BY_NAME, ByNameChecker, is_public_literal
 from policies.codepolicy import CodeChecker
 from policies.findings import Finding
+from policies.granted import DECLARATIONS, GrantChecker
 from policies.imports import ImportChecker
 from policies.modules import Access, ImportRules, access
 from policies.permissions import LintLevel, Permissions
@@ -42,7 +43,8 @@ def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding
     imports = ImportChecker(rules, scopes, report)
     imports.survey(tree)
     by_name = ByNameChecker(tree, scopes, report, strict=not rules.code_level)
-    _CommonChecker(rules, scopes, imports, by_name, report).visit(tree)
+    granted = GrantChecker(permissions, scopes, report)
+    _CommonChecker(rules, scopes, imports, by_name, granted, report).visit(tree)
     imports.check_permissions(permissions.imports)
     if rules.code_level:
         CodeChecker(report).visit(tree)
@@ -66,30 +68,25 @@ def check_level(permissions: Permissions, report: Reporter) -> None:
     for level in sorted(asked & _RESERVED.keys()):
         what, advice = _RESERVED[level]
         report.on("RP401", None, f"the permissions ask for level {what}: reserved", advice)
-    if permissions.files:
-        report.on(
-            "RP401",
-            None,
-            "the permissions ask for files of the host: reserved",
-            "take the contents as a parameter, and leave out permissions.files",
-        )
 
 
 class _CommonChecker(ast.NodeVisitor):
     """What holds at every level: imports, forbidden built-ins, attributes named by strings."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument a part of the checks
         self,
         rules: ImportRules,
         scopes: Scopes,
         imports: ImportChecker,
         by_name: ByNameChecker,
+        granted: GrantChecker,
         report: Reporter,
     ) -> None:
         self._rules = rules
         self._scopes = scopes
         self._imports = imports
         self._by_name = by_name
+        self._granted = granted
         self._report = report
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -116,7 +113,9 @@ class _CommonChecker(ast.NodeVisitor):
                 f"the built-in {node.id!r} is not available to tools",
                 FORBIDDEN_NAMES[node.id],
             )
-        elif not self._scopes.is_bound(node) and node.id not in _BUILT_INS:
+        elif not (
+            self._scopes.is_bound(node) or node.id in _BUILT_INS or self._granted.knows(node)
+        ):
             self._refuse_undefined(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -128,6 +127,7 @@ class _CommonChecker(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         arguments: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
         func = node.func
+        self._granted.check_call(node)
         member = self._by_name.member(func)
         if isinstance(func, ast.Name) and func.id in BY_NAME and not self._scopes.is_local(func):
             self._check_access(node, func.id)
@@ -173,7 +173,10 @@ class _CommonChecker(ast.NodeVisitor):
             self._imports.check_chain(ast.copy_location(chain, node))
 
     def _refuse_undefined(self, node: ast.Name) -> None:
-        known = sorted(self._scopes.bound_names() | _BUILT_INS)
+        if node.id in DECLARATIONS:
+            self._granted.refuse(node)
+            return
+        known = sorted(self._scopes.bound_names() | _BUILT_INS | self._granted.names)
         near = get_close_matches(node.id, known, n=1)
         if access(node.id) is not Access.PACKAGE:
             advice = f"add `import {node.id}`"

@@ -100,6 +100,8 @@ _ERRORS: Final = (
     ("RP315", "undefined-name", "A name that nothing defines, so reading it can only fail."),
     ("RP399", "restricted", "Another refusal by RestrictedPython."),
     ("RP401", "level-reserved", "The level or permission is reserved; nothing provides it yet."),
+    ("RP405", "files-not-granted", "The policy lets no tool read, or leave behind, files."),
+    ("RP406", "tool-not-granted", "Another tool is called that may not be, or is not declared."),
     ("RP901", "not-analysable", "The source could not be analysed within its limits."),
     ("SC101", "no-function", "No function could be found that a call of the tool runs."),
     ("SC102", "which-function", "Several functions could be the tool."),

@@ -390,7 +390,6 @@ def test_a_reserved_level_breaks_nothing_else() -> None:
         {"packages": ["numpy"]},
         {"hosts": ["a.example"]},
         {"secrets": ["KEY"]},
-        {"files": ["/data"]},
         {"imports": ["os"], "packages": ["numpy"]},
     ],
 )

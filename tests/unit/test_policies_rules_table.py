@@ -158,6 +158,14 @@ CASES = [
     ),
     Case("RP315", *code("x = [codecs]", "def g():\n    return later\nlater = 1")),
     Case("RP401", *field("permissions", {"packages": ["numpy"]}, {"imports": []})),
+    Case(
+        "RP406",
+        *code(
+            "def g():\n    return call_tool('other')",
+            "def g():\n    return call_tool('one', name=1)",
+            permissions={"tools": ["one"]},
+        ),
+    ),
     Case("SC101", *tool("x = 1\n", CLEAN)),
     Case("SC102", *tool("def a():\n    pass\n\n\ndef b():\n    pass\n", CLEAN)),
     Case("SC103", *tool(function("*args: int"), function("args: list[int]"))),
@@ -219,6 +227,7 @@ ELSEWHERE = {
     "RP311": "needs syntax that is newer than the interpreter: test_policies_transformer",
     "RP312": "needs syntax of Python 3.15: test_policies_transformer",
     "RP399": "what RestrictedPython may refuse in a later release: test_policies_transformer",
+    "RP405": "needs a policy: test_policies_grants",
     "RP901": "needs a worker that dies: test_runtime_analyzer",
 }
 
