@@ -10,9 +10,12 @@ from pydantic import JsonValue, ValidationError
 from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.value import Value
-from sandbox.container import Notice
 from sandbox.engine import ContainerState
+from sandbox.errors import SandboxLostError
 from sandbox.frames import Frame, FrameError, FrameTooLargeError, Kind, decode_json
+from sandbox.hardening import cpu_seconds
+from sandbox.intake import Notice
+from sandbox.usage import GroupReading
 
 __all__ = ["Verdict", "judge_answer", "judge_exit", "judge_notice"]
 
@@ -104,27 +107,57 @@ def judge_notice(notice: Notice, *, limits: ResourceLimits, problem: str) -> Ver
             assert_never(notice)
 
 
-def judge_exit(state: ContainerState, *, half_a_frame: bool, limits: ResourceLimits) -> Verdict:
-    """What a process did that ended without an answer, or with half of one."""
+def judge_exit(  # noqa: PLR0913  each is one fact, and all but two have a default
+    state: ContainerState,
+    *,
+    half_a_frame: bool,
+    limits: ResourceLimits,
+    group: GroupReading | None = None,
+    calls: int = 1,
+    can_kill_itself: bool = False,
+    engine: str = "",
+) -> Verdict:
+    """What a process did that ended without an answer, or with half of one.
+
+    `group` is what the kernel counted until then, where this host can read it. No process of a
+    container can kill its first one, so SIGKILL for no reason of the guest's came from outside;
+    `can_kill_itself` is for runtimes that hold otherwise.
+
+    Raises:
+        SandboxLostError: Somebody else killed it.
+    """
     code = state.exit_code
-    if state.oom_killed and code == _KILLED:
-        return Verdict(
-            Outcome.OUT_OF_MEMORY,
-            limit="memory",
-            error_message=f"killed: it needed more than {limits.memory_bytes} bytes of memory",
-            exit_code=code,
-        )
+    if code == _KILLED:
+        group = group or GroupReading()
+        if state.oom_killed or group.oom_kills:
+            return _out_of_memory(limits)
+        if (group.cpu_seconds or 0.0) >= cpu_seconds(limits, calls):
+            return _ceiling("cpu", code)  # it ignores the signal that comes before
+        if not can_kill_itself:
+            raise SandboxLostError("the guest was killed from outside", engine=engine)
     if code in _CEILING_EXITS:
-        name = _CEILING_EXITS[code]
-        return Verdict(
-            Outcome.LIMIT_EXCEEDED,
-            limit=name,
-            error_message=f"killed at the ceiling of {name.replace('_', ' ')}",
-            exit_code=code,
-        )
+        return _ceiling(_CEILING_EXITS[code], code)
     if half_a_frame:
         return _broken(f"it ended with code {code} in the middle of an answer", exit_code=code)
     return Verdict(Outcome.CRASHED, error_message=_explain_exit(code), exit_code=code)
+
+
+def _out_of_memory(limits: ResourceLimits) -> Verdict:
+    return Verdict(
+        Outcome.OUT_OF_MEMORY,
+        limit="memory",
+        error_message=f"killed: it needed more than {limits.memory_bytes} bytes of memory",
+        exit_code=_KILLED,
+    )
+
+
+def _ceiling(name: str, exit_code: int) -> Verdict:
+    return Verdict(
+        Outcome.LIMIT_EXCEEDED,
+        limit=name,
+        error_message=f"killed at the ceiling of {name.replace('_', ' ')}",
+        exit_code=exit_code,
+    )
 
 
 def _explain_exit(code: int) -> str:
