@@ -77,6 +77,9 @@ class CallOptions:
     approved: ApprovedVersion | None = None
     """Set only where the version is approved and the policy allows the process tier for it."""
 
+    nested: bool = False
+    """Whether another call waits for this one; it then takes no place in the queue."""
+
 
 class Timings(Value):
     """Where the time of one call went, in seconds of the host's monotonic clock."""

@@ -1,141 +1,79 @@
-"""One container from its making to its removal, and what comes out of it meanwhile."""
+"""One container from its making to its removal."""
 
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
+import os
+import signal
 import uuid
-from collections import deque
-from enum import StrEnum
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from policies.limits import ResourceLimits
 from policies.value import JsonObject
-from sandbox.engine import Attachment, ContainerState, Engine, EngineError, EngineTimeoutError
-from sandbox.frames import (
-    Frame,
-    FrameError,
-    FrameReader,
-    FrameTooLargeError,
-    Kind,
-    Stream,
-    StreamSplitter,
-    encode_frame,
-)
+from sandbox.base import Posture
+from sandbox.channel import AttachChannel, Channel, PipeChannel
+from sandbox.engine import ContainerState, Engine, EngineError, EngineTimeoutError
+from sandbox.usage import CgroupFiles, GroupReading
 
-__all__ = ["GuestContainer", "Intake", "Notice"]
+__all__ = ["GuestContainer", "attached", "piped"]
 
 _KILL_SECONDS: Final = 3.0
+_DEATH_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 5.0
-_QUEUED_FRAMES: Final = 4
 _EXIT_POLL_SECONDS: Final = 0.02
-_OOM_NEWS_SECONDS: Final = 1.0
-_KILLED: Final = 137
+
+MakeOptions = Callable[[Path | None], JsonObject]
+"""From the folder to bind, if any, to the engine's description of a container."""
 
 
-class Notice(StrEnum):
-    """Something other than a frame."""
+def piped(root: Path, limits: ResourceLimits) -> PipeChannel:
+    """A channel of pipes in a new folder under `root`.
 
-    ENDED = "ended"
-    """The streams have ended: the guest has, or closed them, or the engine is gone."""
-
-    OUTPUT_FULL = "output_full"
-    RESULT_TOO_LARGE = "result_too_large"
-    BROKEN = "broken"
-    """What came on the frame channel can be no frame."""
-
-    TIMED_OUT = "timed_out"
+    Raises:
+        OSError: It cannot be made.
+    """
+    return PipeChannel(root / uuid.uuid4().hex[:16], limits)
 
 
-class Intake:
-    """Everything that a guest says, counted to the last byte and kept within its ceilings."""
-
-    def __init__(self, limits: ResourceLimits) -> None:
-        self._splitter = StreamSplitter()
-        self._reader = FrameReader(limits)
-        self._output = bytearray()
-        self._output_ceiling = limits.output_bytes
-        self._taken = 0
-        self.output_bytes = 0
-        self.frames: deque[Frame] = deque()
-        self.notice: Notice | None = None
-        self.problem = ""
-        """What is wrong, in words, when the frame channel is broken."""
-
-    def take(self, data: bytes) -> None:
-        """Take in bytes of the engine's connection. Never raises for what a guest sends."""
-        try:
-            for stream, piece in self._splitter.feed(data):
-                if stream is Stream.OUTPUT:
-                    self._take_output(piece)
-                elif self.notice is None or self.notice is Notice.OUTPUT_FULL:
-                    self._take_frames(piece)
-        except FrameError as error:
-            self._stop(Notice.BROKEN, str(error))
-
-    def _take_output(self, piece: bytes) -> None:
-        self.output_bytes += len(piece)
-        self._output += piece[: max(0, self._output_ceiling - len(self._output))]
-        if self.output_bytes > self._output_ceiling:
-            self._stop(Notice.OUTPUT_FULL, "")
-
-    def _take_frames(self, piece: bytes) -> None:
-        try:
-            self.frames.extend(self._reader.feed(piece))
-        except FrameTooLargeError as error:
-            self._stop(Notice.RESULT_TOO_LARGE, str(error))
-        except FrameError as error:
-            self._stop(Notice.BROKEN, str(error))
-        if len(self.frames) > _QUEUED_FRAMES:
-            self._stop(Notice.BROKEN, "more answers than calls")
-
-    def _stop(self, notice: Notice, problem: str) -> None:
-        if self.notice is None or self.notice is Notice.OUTPUT_FULL:
-            self.notice = notice
-            self.problem = problem
-
-    @property
-    def half_a_frame(self) -> bool:
-        """Whether a frame has begun and not ended."""
-        return self._reader.pending
-
-    def new_output(self) -> str:
-        """What was printed since the last time, as text; half a character at a cut is left out."""
-        data = bytes(self._output[self._taken :])
-        self._taken = len(self._output)
-        whole = len(self._output) < self._output_ceiling
-        return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=whole)
+def attached(limits: ResourceLimits) -> AttachChannel:
+    """A channel over the engine's attach stream, connected when the container is started."""
+    return AttachChannel(limits)
 
 
 class GuestContainer:
-    """A container with a harness in it.
+    """A container with a harness in it."""
 
-    The engine's connection is read from the start to the very end, whatever comes: a host that
-    stops reading makes the engine hang on its own calls to that container.
-    """
-
-    def __init__(self, engine: Engine, container: str, limits: ResourceLimits) -> None:
+    def __init__(self, engine: Engine, container: str, channel: Channel) -> None:
         self._engine = engine
-        self._attachment: Attachment | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._process: int | None = None
+        self._group: CgroupFiles | None = None
         self._started = False
-        self._ended = False
+        self._killed = False
         self.id = container
-        self.intake = Intake(limits)
+        self.channel = channel
+        self.posture: Posture | None = None
+        """What it said of its walls, once it has been admitted."""
 
     @classmethod
     async def create(
-        cls, engine: Engine, options: JsonObject, limits: ResourceLimits
+        cls, engine: Engine, make_options: MakeOptions, channel: Channel
     ) -> GuestContainer:
-        """Make a container; whoever gets it must `dispose` of it.
+        """Make a container; whoever gets it must `dispose` of it. The channel is its own.
 
         Raises:
             EngineError: It was not made.
         """
         name = f"toolkiln-{uuid.uuid4().hex[:20]}"
-        return cls(engine, await engine.create(options, name=name), limits)
+        try:
+            return cls(
+                engine, await engine.create(make_options(channel.folder), name=name), channel
+            )
+        except BaseException:
+            channel.close()
+            raise
 
     async def start(self) -> None:
         """Listen to it and let it run.
@@ -143,43 +81,34 @@ class GuestContainer:
         Raises:
             EngineError: It did not start.
         """
-        self._attachment = await self._engine.attach(self.id)
-        self._pump = asyncio.create_task(self._listen(self._attachment))
+        if isinstance(self.channel, AttachChannel):
+            self.channel.connect(await self._engine.attach(self.id))
         await self._engine.start(self.id)
         self._started = True
 
-    async def _listen(self, attachment: Attachment) -> None:
-        while data := await attachment.receive():
-            self.intake.take(data)
-            self._news.set()
-            # A flood never makes the socket wait, so nothing else would get its turn.
-            await asyncio.sleep(0)
-        self._ended = True
-        self._news.set()
-
-    async def send(self, kind: Kind, call: int, payload: bytes) -> None:
-        """Send one frame. A guest that has ended takes nothing, which is no error here."""
-        if self._attachment is not None:
+    async def greeted(self, posture: Posture) -> None:
+        """It is ready: get hold of everything that a call will want at once."""
+        self.posture = posture
+        self.channel.greeted()
+        if not self._engine.is_here:
+            return
+        self._group = CgroupFiles.open(self.id)
+        pid = self._group.first_pid() if self._group else None
+        if pid is None:  # a runtime that keeps no such group; the engine knows the process
             with contextlib.suppress(EngineError):
-                await self._attachment.send(encode_frame(kind, call, payload))
+                pid = (await self._engine.inspect(self.id)).pid
+        if pid:
+            with contextlib.suppress(OSError):  # not ours to signal, or gone
+                self._process = os.pidfd_open(pid)
 
-    async def receive(self, deadline: float) -> Frame | Notice:
-        """The next frame, or why there is none; `deadline` is on the event loop's clock."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                while (news := self._look()) is None:
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            return self._look() or Notice.TIMED_OUT
-        return news
+    @property
+    def alive(self) -> bool:
+        """Whether it can still take a call, as far as it can be told without asking anybody."""
+        return not (self._killed or self.channel.ended or self.channel.intake.notice)
 
-    def _look(self) -> Frame | Notice | None:
-        if self.intake.notice is not None:
-            return self.intake.notice
-        if self.intake.frames:
-            return self.intake.frames.popleft()
-        return Notice.ENDED if self._ended else None
+    def reading(self) -> GroupReading | None:
+        """What the host's kernel counted for it until now; None where that cannot be read."""
+        return None if self._group is None else self._group.read()
 
     async def exit_state(self, deadline: float) -> ContainerState | None:
         """How it ended, once its streams have; None if it still runs at `deadline`.
@@ -192,23 +121,51 @@ class GuestContainer:
             if loop.time() >= deadline:
                 return None
             await asyncio.sleep(_EXIT_POLL_SECONDS)
-        news = loop.time() + _OOM_NEWS_SECONDS
-        while state.exit_code == _KILLED and not state.oom_killed and loop.time() < news:
-            # The engine hears of the kernel's kill on another way than of the exit.
-            await asyncio.sleep(_EXIT_POLL_SECONDS)
-            state = await self._engine.inspect(self.id)
         return state
+
+    def kill_now(self) -> bool:
+        """Send the kill to its first process, whose end ends all others; whether that was possible.
+
+        The kernel does it at once, however busy the engine is.
+        """
+        self._killed = True
+        if self._process is None:
+            return False
+        try:
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return True
 
     async def kill(self) -> None:
         """End it at once. What cannot be killed here is removed, by `dispose` or the reaper."""
+        if self.kill_now() and await self._is_dead():
+            return
         try:
             await self._engine.kill(self.id, seconds=_KILL_SECONDS)
         except EngineTimeoutError:
-            self.hang_up()
+            self.channel.close()  # the engine may hang on a connection that nobody reads
             with contextlib.suppress(EngineError):
                 await self._engine.kill(self.id, seconds=_KILL_SECONDS)
         except EngineError:
             return
+
+    async def _is_dead(self) -> bool:
+        """Whether the first process has ended, waiting for it a while."""
+        if self._process is None:
+            return False
+        loop = asyncio.get_running_loop()
+        dead = asyncio.Event()
+        loop.add_reader(self._process, dead.set)
+        try:
+            await asyncio.wait_for(dead.wait(), _DEATH_SECONDS)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._process)
+        return True
 
     async def dispose(self) -> None:
         """Kill it, remove it, and read what it still had to say.
@@ -216,31 +173,25 @@ class GuestContainer:
         Raises:
             EngineError: It could not be removed.
         """
+        self.kill_now()
         try:
             await self._remove()
-            await self._drain()
+            if self._started and isinstance(self.channel, AttachChannel):
+                await self.channel.wait_for_end(_DRAIN_SECONDS)
         finally:
-            self.hang_up()
+            self._let_go()
 
     async def _remove(self) -> None:
         try:
             await self._engine.remove(self.id)
         except EngineError:
-            self.hang_up()
+            self.channel.close()
             await self._engine.remove(self.id)
 
-    async def _drain(self) -> None:
-        # The streams of a container that never started do not end.
-        if self._pump is not None and self._started:
-            await asyncio.wait([self._pump], timeout=_DRAIN_SECONDS)
-
-    def stop_listening(self) -> None:
-        """Read no more, and keep the connection: what a host must not do, for the probe of it."""
-        if self._pump is not None:
-            self._pump.cancel()
-
-    def hang_up(self) -> None:
-        """Give up the connection; the engine closes the guest's standard input then."""
-        self.stop_listening()
-        if self._attachment is not None:
-            self._attachment.close()
+    def _let_go(self) -> None:
+        self.channel.close()
+        if self._group is not None:
+            self._group.close()
+        process, self._process = self._process, None
+        if process is not None:
+            os.close(process)

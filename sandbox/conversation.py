@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,20 +10,22 @@ from typing import Final
 from pydantic import ValidationError
 
 from policies.evidence import Outcome
-from policies.value import canonical_json
+from policies.value import JsonObject, canonical_json
 from sandbox.base import Posture, Program, Usage
-from sandbox.container import GuestContainer, Notice
+from sandbox.container import GuestContainer
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import SandboxLostError, SandboxPostureError, SandboxUnavailableError
-from sandbox.frames import MAX_DEPTH, Frame, FrameError, Kind, decode_json
-from sandbox.hardening import posture_differences
-from sandbox.usage import read_usage
+from sandbox.frames import MAX_DEPTH, Frame, FrameError, Kind, decode_json, encode_frame
+from sandbox.intake import Notice
+from sandbox.services import Service
+from sandbox.usage import GroupReading
 from sandbox.verdict import Verdict, judge_answer, judge_exit, judge_notice
 
-__all__ = ["Call", "Conversation"]
+__all__ = ["Call", "Conversation", "greet", "program_frame"]
 
 _READY_SECONDS: Final = 60.0
 _POSTURE_BYTES: Final = 64 * 1024
+_LOOK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,53 +44,89 @@ class Call:
         return self.verdict.outcome in (Outcome.RETURNED, Outcome.RAISED)
 
 
-class Conversation:
-    """Calls of one program in one container."""
+async def greet(engine: Engine, guest: GuestContainer) -> Posture:
+    """The posture, as the guest sees it; nothing has been sent to it before.
 
-    def __init__(self, engine: Engine, guest: GuestContainer, program: Program) -> None:
+    Raises:
+        SandboxUnavailableError: It did not become ready.
+        SandboxPostureError: What it said cannot be read.
+    """
+    deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+    watch = asyncio.create_task(_watch_start(engine, guest))
+    try:
+        news = await guest.channel.receive(deadline)
+    finally:
+        watch.cancel()
+    if not isinstance(news, Frame):
+        reason = await _why_not_ready(engine, guest, news)
+        raise SandboxUnavailableError(reason, engine=engine.url)
+    posture = _read_posture(news)
+    await guest.greeted(posture)
+    return posture
+
+
+async def _watch_start(engine: Engine, guest: GuestContainer) -> None:
+    """Ends the wait for a guest that ended before it opened its pipes: they would stay silent."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            if not (await engine.inspect(guest.id)).running:
+                break
+        except EngineError:
+            break
+    guest.channel.catch_up()
+    guest.channel.close()
+
+
+def _read_posture(frame: Frame) -> Posture:
+    try:
+        return Posture.model_validate(decode_json(frame.payload, max_bytes=_POSTURE_BYTES))
+    except (FrameError, ValidationError) as error:
+        raise SandboxPostureError((f"the posture cannot be read: {error}",)) from error
+
+
+async def _why_not_ready(engine: Engine, guest: GuestContainer, notice: Notice) -> str:
+    said = guest.channel.intake.new_output().strip()[-500:]
+    try:
+        state = await engine.inspect(guest.id)
+    except EngineError as error:
+        return f"the container did not become ready ({notice}), and then: {error}"
+    memory = ", out of memory" if state.oom_killed else ""
+    return (
+        f"the container did not become ready ({notice}, exit code {state.exit_code}{memory}) "
+        f"{state.error} {said}"
+    ).rstrip()
+
+
+def program_frame(program: Program, calls: int) -> bytes:
+    """What tells the guest which program it will be called for, and how often."""
+    content: JsonObject = {
+        "code": program.code,
+        "function": program.function,
+        "max_depth": MAX_DEPTH,
+        "calls": calls,
+    }
+    return encode_frame(Kind.PROGRAM, 0, canonical_json(content))
+
+
+class Conversation:
+    """Calls of one program in one container that has been admitted."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        guest: GuestContainer,
+        program: Program,
+        services: Sequence[Service] = (),
+    ) -> None:
         self._engine = engine
         self._guest = guest
+        self._channel = guest.channel
         self._program = program
         self._limits = program.limits
-        self._counted = 0
-
-    async def admit(self, calls: int) -> Posture:
-        """The posture of a guest that stands as demanded.
-
-        Raises:
-            SandboxUnavailableError: It did not become ready.
-            SandboxPostureError: Its walls are not those demanded.
-        """
-        posture = await self.greet()
-        if differences := posture_differences(posture, limits=self._limits, calls=calls):
-            raise SandboxPostureError(differences)
-        return posture
-
-    async def greet(self) -> Posture:
-        """The posture, as the guest sees it; nothing has been sent to it before.
-
-        Raises:
-            SandboxUnavailableError: It did not become ready.
-            SandboxPostureError: What it said cannot be read.
-        """
-        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
-        news = await self._guest.receive(deadline)
-        if not isinstance(news, Frame):
-            reason = await self._why_not_ready(news)
-            raise SandboxUnavailableError(reason, engine=self._engine.url)
-        return _read_posture(news)
-
-    async def _why_not_ready(self, notice: Notice) -> str:
-        said = self._guest.intake.new_output().strip()[-500:]
-        try:
-            state = await self._engine.inspect(self._guest.id)
-        except EngineError as error:
-            return f"the container did not become ready ({notice}), and then: {error}"
-        memory = ", out of memory" if state.oom_killed else ""
-        return (
-            f"the container did not become ready ({notice}, exit code {state.exit_code}{memory}) "
-            f"{state.error} {said}"
-        ).rstrip()
+        self._services = services
+        self._counted = guest.channel.intake.output_bytes
+        self._calls = 1
 
     async def hold(self, batch: Sequence[bytes]) -> list[Call]:
         """Call with each of `batch`, arguments as JSON, until one does not end in an answer.
@@ -97,53 +134,69 @@ class Conversation:
         Raises:
             SandboxLostError: The engine failed meanwhile.
         """
-        program = canonical_json(
-            {
-                "code": self._program.code,
-                "function": self._program.function,
-                "max_depth": MAX_DEPTH,
-            }
-        )
-        await self._send(Kind.PROGRAM, 0, program)
+        self._calls = len(batch)
+        opening = program_frame(self._program, self._calls)
         calls: list[Call] = []
-        for number, arguments in enumerate(batch, start=1):
-            calls.append(await self._call(number, arguments))
-            if not calls[-1].answered:
-                break
+        try:
+            if self._services:
+                opening += self._grants()
+            for number, arguments in enumerate(batch, start=1):
+                message = opening + encode_frame(Kind.ARGUMENTS, number, arguments)
+                calls.append(await self._call(number, message))
+                opening = b""
+                if not calls[-1].answered:
+                    break
+        finally:
+            for service in self._services:
+                await service.end()
         return calls
 
-    async def _send(self, kind: Kind, call: int, payload: bytes) -> None:
-        # A guest that does not read must not hold us up; that it did not answer is seen later.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.wall_seconds):
-                await self._guest.send(kind, call, payload)
+    def _grants(self) -> bytes:
+        """What the services tell the guest before the first call."""
+        self._channel.intake.serve(self._services)
+        before: list[bytes] = []
+        begun = False
 
-    async def _call(self, number: int, arguments: bytes) -> Call:
+        def send(kind: Kind, payload: bytes) -> None:
+            frame = encode_frame(kind, 0, payload)
+            if begun:
+                self._channel.send(frame)
+            else:
+                before.append(frame)
+
+        grants: JsonObject = {service.name: service.begin(send) for service in self._services}
+        begun = True
+        return b"".join((encode_frame(Kind.GRANTS, 0, canonical_json(grants)), *before))
+
+    async def _call(self, number: int, message: bytes) -> Call:
         loop = asyncio.get_running_loop()
+        before = self._guest.reading()
         begin = loop.time()
         deadline = begin + self._limits.wall_seconds
-        cpu_before = read_usage(self._guest.id).cpu_seconds
-        await self._send(Kind.ARGUMENTS, number, arguments)
-        news = await self._guest.receive(deadline)
+        self._channel.send(message)
+        news = await self._channel.receive(deadline)
         execute_seconds = loop.time() - begin
-        usage = _since(cpu_before, read_usage(self._guest.id))
         if news is Notice.TIMED_OUT:
             await self._guest.kill()
-        verdict = await self._judge(news, number, deadline)
+        after = self._guest.reading()
+        verdict = await self._judge(news, number, deadline, after)
+        self._channel.catch_up()
         return Call(
             verdict=verdict,
             execute_seconds=execute_seconds,
-            usage=usage,
-            output=self._guest.intake.new_output(),
+            usage=_between(before, after),
+            output=self._channel.intake.new_output(),
             output_bytes=self._newly_counted(),
         )
 
     def _newly_counted(self) -> int:
-        counted, self._counted = self._counted, self._guest.intake.output_bytes
+        counted, self._counted = self._counted, self._channel.intake.output_bytes
         return self._counted - counted
 
-    async def _judge(self, news: Frame | Notice, number: int, deadline: float) -> Verdict:
-        intake = self._guest.intake
+    async def _judge(
+        self, news: Frame | Notice, number: int, deadline: float, reading: GroupReading | None
+    ) -> Verdict:
+        intake = self._channel.intake
         if isinstance(news, Frame):
             if intake.frames or intake.half_a_frame:
                 return self._broken("something followed the answer")
@@ -154,19 +207,25 @@ class Conversation:
             state = await self._guest.exit_state(deadline)
         except EngineError as error:
             raise SandboxLostError(str(error), engine=self._engine.url) from error
-        if state is None:  # it closed its streams and went on
+        if state is None:  # it closed its channel and went on
             await self._guest.kill()
             return judge_notice(Notice.TIMED_OUT, limits=self._limits, problem="")
-        return judge_exit(state, half_a_frame=intake.half_a_frame, limits=self._limits)
+        return judge_exit(
+            state,
+            half_a_frame=intake.half_a_frame,
+            limits=self._limits,
+            group=reading,
+            calls=self._calls,
+            engine=self._engine.url,
+        )
 
     def last_words(self, call: Call) -> Call:
-        """The last call in the light of what still came until the container was gone."""
-        intake = self._guest.intake
-        call = replace(
-            call,
-            output=call.output + intake.new_output(),
-            output_bytes=call.output_bytes + self._newly_counted(),
-        )
+        """The last call in the light of what still came until the guest had no more to say."""
+        intake = self._channel.intake
+        output = intake.new_output()
+        if output or intake.output_bytes != self._counted:
+            counted = call.output_bytes + self._newly_counted()
+            call = replace(call, output=call.output + output, output_bytes=counted)
         if not call.answered:
             return call
         if intake.notice is Notice.OUTPUT_FULL:
@@ -180,17 +239,10 @@ class Conversation:
         return judge_notice(Notice.BROKEN, limits=self._limits, problem=problem)
 
 
-def _read_posture(frame: Frame) -> Posture:
-    try:
-        return Posture.model_validate(decode_json(frame.payload, max_bytes=_POSTURE_BYTES))
-    except (FrameError, ValidationError) as error:
-        raise SandboxPostureError((f"the posture cannot be read: {error}",)) from error
-
-
-def _since(cpu_before: float | None, now: Usage) -> Usage:
-    if cpu_before is None or now.cpu_seconds is None:
-        return now
-    return Usage(
-        memory_peak_bytes=now.memory_peak_bytes,
-        cpu_seconds=round(now.cpu_seconds - cpu_before, 6),
-    )
+def _between(before: GroupReading | None, after: GroupReading | None) -> Usage:
+    if after is None:
+        return Usage()
+    cpu = after.cpu_seconds
+    if cpu is not None and before is not None and before.cpu_seconds is not None:
+        cpu = round(cpu - before.cpu_seconds, 6)
+    return Usage(memory_peak_bytes=after.memory_peak_bytes, cpu_seconds=cpu)

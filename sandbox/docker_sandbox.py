@@ -2,28 +2,79 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from policies.limits import ResourceLimits
+from policies.permissions import LintLevel
 from policies.value import JsonObject, canonical_json
-from sandbox.base import ExecutionResult, Posture, Program, Timings
-from sandbox.container import GuestContainer
-from sandbox.conversation import Call, Conversation
+from sandbox.base import CallOptions, ExecutionResult, Program, Timings
+from sandbox.channel import AttachChannel
+from sandbox.container import GuestContainer, attached, piped
+from sandbox.conversation import Call, Conversation, greet
 from sandbox.engine import Engine, EngineError, NoSuchObjectError, default_docker_host
-from sandbox.errors import ImageError, SandboxUnavailableError
-from sandbox.hardening import container_options
+from sandbox.errors import (
+    ImageError,
+    SandboxPostureError,
+    SandboxUnavailableError,
+)
+from sandbox.folders import ChannelFolders
+from sandbox.hardening import container_options, posture_differences
 from sandbox.identity import new_owner, owner_labels
 from sandbox.images import engine_reference, ensure_image
+from sandbox.places import Places
+from sandbox.pool import Pool, PoolClosedError, PoolSettings
 from sandbox.reaper import Janitor, reap_orphans, remove_owned
 
-__all__ = ["DockerSandbox", "open_docker_sandbox"]
+__all__ = ["DockerSandbox", "SandboxCapacity", "Walls", "open_docker_sandbox"]
 
-_LEAST_CONCURRENCY: Final = 4
+_FINISH_SECONDS: Final = 0.05
+"""How long a guest that has answered may take to close its channel."""
+
+_NO_CALL_OPTIONS: Final = CallOptions()
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What makes containers alike: those with the same walls share a shelf of the pool."""
+
+    image: str
+    level: LintLevel
+    limits: ResourceLimits
+    sockets: bool
+    calls: int
+
+    @classmethod
+    def of(cls, program: Program, *, image: str, calls: int) -> Self:
+        """What `program` needs for that many calls."""
+        return cls(
+            image=program.image or image,
+            level=program.level,
+            limits=program.limits,
+            sockets=program.sockets,
+            calls=calls,
+        )
+
+
+@dataclass(frozen=True)
+class SandboxCapacity:
+    """Bounds of one sandbox."""
+
+    concurrency: int = max(32, 4 * (os.cpu_count() or 1))
+    """Calls that run at once."""
+
+    waiting: int = 1024
+    """Calls that may wait for a place; one more is refused."""
+
+    wait_seconds: float = 120.0
+    """A call that has waited for so long is refused."""
+
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
 
 class DockerSandbox:
@@ -35,7 +86,7 @@ class DockerSandbox:
         *,
         image_digest: str,
         owner: str | None = None,
-        concurrency: int | None = None,
+        capacity: SandboxCapacity = SandboxCapacity(),
         runtime: str = "runc",
         owns_engine: bool = False,
     ) -> None:
@@ -44,11 +95,15 @@ class DockerSandbox:
 
         self._engine = engine
         self._image_digest = image_digest
-        self._image_reference: str | None = None
-        self._places = asyncio.Semaphore(concurrency or _default_concurrency())
+        self._references: dict[str, str] = {}
+        self._places = Places(
+            capacity.concurrency, waiting=capacity.waiting, wait_seconds=capacity.wait_seconds
+        )
         self._runtime = runtime
         self._owns_engine = owns_engine
+        self._folders = ChannelFolders(self.owner) if engine.is_here else None
         self._janitor = Janitor(engine.url, self.owner)
+        self._pool: Pool[Walls, GuestContainer] = Pool(self._start, self._discard, capacity.pool)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -67,36 +122,80 @@ class DockerSandbox:
         """The engine that it runs on."""
         return self._engine
 
-    async def run(self, program: Program, arguments: JsonObject) -> ExecutionResult:
-        """Call `program` once in a fresh container, then destroy the container."""
-        (result,) = await self.run_batch(program, (arguments,))
+    @property
+    def pool(self) -> Pool[Walls, GuestContainer]:
+        """The containers that are there."""
+        return self._pool
+
+    def prepare(self, program: Program, count: int = 1) -> None:
+        """Have containers for `count` calls of programs with the same walls ready soon."""
+        if not self._closed:
+            self._pool.prepare(self._walls(program, 1), count)
+
+    async def run(
+        self, program: Program, arguments: JsonObject, options: CallOptions = _NO_CALL_OPTIONS
+    ) -> ExecutionResult:
+        """Call `program` once in a fresh container, which is destroyed after."""
+        (result,) = await self.run_batch(program, (arguments,), options)
         return result
 
     async def run_batch(
-        self, program: Program, batch: Sequence[JsonObject]
+        self,
+        program: Program,
+        batch: Sequence[JsonObject],
+        options: CallOptions = _NO_CALL_OPTIONS,
     ) -> tuple[ExecutionResult, ...]:
         """Call `program` with each of `batch` in turn inside one fresh container."""
         encoded = [canonical_json(arguments) for arguments in batch]
         if not encoded:
             return ()
         clock = _Stopwatch()
-        async with self._places:
+        walls = self._walls(program, len(encoded))
+        async with self._places.one(nested=options.nested):
             queue = clock.lap()
-            async with self._container(program, len(encoded)) as guest:
-                talk = Conversation(self._engine, guest, program)
-                posture = await talk.admit(len(encoded))
+            guest, hit = await self._claim(walls, nested=options.nested)
+            try:
                 claim = clock.lap()
+                talk = Conversation(self._engine, guest, program, options.services)
                 calls = await talk.hold(encoded)
                 clock.lap()
+                await self._finish(guest, answered=calls[-1].answered)
+                calls[-1] = talk.last_words(calls[-1])
+            except BaseException:
+                guest.kill_now()
+                raise
+            finally:
+                self._pool.release(guest)
             teardown = clock.lap()
-        calls[-1] = talk.last_words(calls[-1])
         timings = [Timings(execute=call.execute_seconds) for call in calls]
         timings[0] = timings[0].model_copy(update={"queue": queue, "claim": claim})
         timings[-1] = timings[-1].model_copy(update={"teardown": teardown})
         return tuple(
-            self._result(call, guest, posture, timing)
+            self._result(call, guest, timing, image=walls.image, hit=hit)
             for call, timing in zip(calls, timings, strict=True)
         )
+
+    def _walls(self, program: Program, calls: int) -> Walls:
+        return Walls.of(program, image=self._image_digest, calls=calls)
+
+    async def _claim(self, walls: Walls, *, nested: bool) -> tuple[GuestContainer, bool]:
+        try:
+            return await self._pool.claim(walls, beyond_capacity=nested)
+        except PoolClosedError:
+            raise self._unavailable("this sandbox has been closed") from None
+
+    async def _finish(self, guest: GuestContainer, *, answered: bool) -> None:
+        """See to it that all has come that the guest had to say."""
+        if isinstance(guest.channel, AttachChannel):
+            # The engine delivers output behind the answer, at its own pace; only the end is sure.
+            await self._engine.finish(self._discard(guest))
+        elif answered:
+            await guest.channel.wait_for_end(_FINISH_SECONDS)
+        guest.channel.catch_up()
+
+    async def settle(self) -> None:
+        """Wait until every container that has been used is gone."""
+        await self._pool.settle()
 
     async def close(self) -> None:
         """Destroy whatever is still there and give back connections."""
@@ -104,59 +203,82 @@ class DockerSandbox:
             return
         self._closed = True
         try:
+            await self._pool.close()
             with contextlib.suppress(EngineError):  # a later process of this host reaps the rest
                 await remove_owned(self._engine, self.owner)
         finally:
             await self._janitor.close()
+            if self._folders is not None:
+                self._folders.close()
             if self._owns_engine:
                 await self._engine.close()
 
-    @contextlib.asynccontextmanager
-    async def _container(self, program: Program, calls: int) -> AsyncIterator[GuestContainer]:
-        """A running container, gone when this is left, however it is left."""
-        guest = await self._create(program, calls)
+    async def _start(self, walls: Walls) -> GuestContainer:
+        """A container that is ready and stands as demanded."""
+        guest = await self._create(walls)
         try:
             try:
                 await guest.start()
             except EngineError as error:
                 raise self._unavailable(error) from error
-            yield guest
-        finally:
-            await self._engine.finish(_dispose(guest))
+            posture = await greet(self._engine, guest)
+            if differences := posture_differences(posture, limits=walls.limits, calls=walls.calls):
+                raise SandboxPostureError(differences)
+        except BaseException:
+            guest.kill_now()
+            await self._engine.finish(self._discard(guest))
+            raise
+        return guest
 
-    async def _create(self, program: Program, calls: int) -> GuestContainer:
+    async def _create(self, walls: Walls) -> GuestContainer:
         if self._closed:
             raise self._unavailable("this sandbox has been closed")
         try:
-            await self._janitor.ensure()
-            options = container_options(
-                level=program.level,
-                limits=program.limits,
-                image=await self._image(),
-                labels=owner_labels(self.owner),
-                calls=calls,
+            await self._janitor.ensure(self._folders.root if self._folders else None)
+            reference = await self._reference(walls.image)
+
+            def options(folder: Path | None) -> JsonObject:
+                return container_options(
+                    level=walls.level,
+                    limits=walls.limits,
+                    image=reference,
+                    labels=owner_labels(self.owner),
+                    calls=walls.calls,
+                    channel_folder=None if folder is None else str(folder),
+                )
+
+            channel = (
+                attached(walls.limits)
+                if self._folders is None
+                else piped(self._folders.root, walls.limits)
             )
-            return await GuestContainer.create(self._engine, options, program.limits)
+            return await GuestContainer.create(self._engine, options, channel)
         except NoSuchObjectError as error:
             raise ImageError(str(error), engine=self._engine.url) from error
         except (EngineError, OSError) as error:
             raise self._unavailable(error) from error
 
-    async def _image(self) -> str:
-        if self._image_reference is None:
-            reference = await engine_reference(self._engine, self._image_digest)
+    async def _reference(self, digest: str) -> str:
+        if digest not in self._references:
+            reference = await engine_reference(self._engine, digest)
             if reference is None:
-                raise NoSuchObjectError(f"the engine has no image {self._image_digest}")
-            self._image_reference = reference
-        return self._image_reference
+                raise NoSuchObjectError(f"the engine has no image {digest}")
+            self._references[digest] = reference
+        return self._references[digest]
+
+    async def _discard(self, guest: GuestContainer) -> None:
+        # What cannot be removed now is removed when the sandbox closes, or after it has died.
+        with contextlib.suppress(EngineError):
+            await guest.dispose()
 
     def _unavailable(self, reason: object) -> SandboxUnavailableError:
         return SandboxUnavailableError(str(reason), engine=self._engine.url)
 
     def _result(
-        self, call: Call, guest: GuestContainer, posture: Posture, timings: Timings
+        self, call: Call, guest: GuestContainer, timings: Timings, *, image: str, hit: bool
     ) -> ExecutionResult:
         verdict = call.verdict
+        assert guest.posture is not None  # noqa: S101  it has been greeted
         return ExecutionResult(
             outcome=verdict.outcome,
             value=verdict.value,
@@ -168,11 +290,12 @@ class DockerSandbox:
             output=call.output,
             output_bytes=call.output_bytes,
             runtime=self._runtime,
-            image_digest=self._image_digest,
+            image_digest=image,
             container=guest.id,
+            pool_hit=hit,
             timings=timings,
             usage=call.usage,
-            posture=posture,
+            posture=guest.posture,
         )
 
 
@@ -181,7 +304,7 @@ async def open_docker_sandbox(
     state_dir: Path,
     docker_host: str | None,
     progress: Callable[[str], None],
-    concurrency: int | None = None,
+    capacity: SandboxCapacity = SandboxCapacity(),
 ) -> DockerSandbox:
     """A sandbox that is ready: engine reached, orphans removed, image there.
 
@@ -198,7 +321,7 @@ async def open_docker_sandbox(
         raise SandboxUnavailableError(str(error), engine=url) from error
     try:
         await reap_orphans(engine)
-        runtime = (await engine.info()).get("DefaultRuntime")
+        info = await engine.info()
         digest = await ensure_image(engine, state_dir, progress=progress)
     except BaseException as error:
         await engine.close()
@@ -208,20 +331,10 @@ async def open_docker_sandbox(
     return DockerSandbox(
         engine,
         image_digest=digest,
-        concurrency=concurrency,
-        runtime=str(runtime or "unknown"),
+        capacity=capacity,
+        runtime=str(info.get("DefaultRuntime") or "unknown"),
         owns_engine=True,
     )
-
-
-async def _dispose(guest: GuestContainer) -> None:
-    # What cannot be removed now is removed when the sandbox closes, or after it has died.
-    with contextlib.suppress(EngineError):
-        await guest.dispose()
-
-
-def _default_concurrency() -> int:
-    return max(_LEAST_CONCURRENCY, 2 * (os.cpu_count() or 1))
 
 
 class _Stopwatch:

@@ -16,8 +16,8 @@ from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject, Value, canonical_json
 from sandbox.base import Posture, Program
-from sandbox.container import GuestContainer
-from sandbox.conversation import Call, Conversation
+from sandbox.container import GuestContainer, attached
+from sandbox.conversation import Call, Conversation, greet
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError, SandboxError, SandboxUnavailableError
 from sandbox.hardening import container_options, posture_differences
@@ -85,12 +85,12 @@ async def observe(
         EngineError: The container was not made or did not start.
         SandboxError: It did not become ready, or was lost.
     """
-    guest = await GuestContainer.create(engine, options, program.limits)
+    guest = await GuestContainer.create(engine, lambda _: options, attached(program.limits))
     removed = True
     try:
         await guest.start()
+        posture = await greet(engine, guest)
         talk = Conversation(engine, guest, program)
-        posture = await talk.greet()
         calls = await talk.hold([canonical_json(arguments) for arguments in batch])
     finally:
         try:
@@ -152,12 +152,14 @@ class _Bench:
 
     async def kill_unread_flood(self) -> bool:
         """Whether a container can be killed whose output nobody reads."""
-        guest = await GuestContainer.create(self.engine, self._options(LintLevel.L2), _LIMITS)
+        channel = attached(_LIMITS)
+        options = self._options(LintLevel.L2)
+        guest = await GuestContainer.create(self.engine, lambda _: options, channel)
         try:
             await guest.start()
+            await greet(self.engine, guest)
             talk = Conversation(self.engine, guest, _program("flood", LintLevel.L2))
-            await talk.greet()
-            guest.stop_listening()
+            channel.stop_listening()
             async with asyncio.TaskGroup() as tasks:
                 flood = tasks.create_task(talk.hold([b"{}"]))
                 await asyncio.sleep(_FLOOD_SECONDS)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 __all__ = [
-    "Attachment",
     "ContainerState",
     "ContainerSummary",
     "Engine",
@@ -86,35 +85,6 @@ class ImageSummary:
     layers: tuple[str, ...]
 
 
-class Attachment:
-    """The connection to a container's streams; used by one event loop."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    async def receive(self) -> bytes:
-        """Some bytes, or none when the container's streams have ended or the engine is gone."""
-        try:
-            return await asyncio.get_running_loop().sock_recv(self._connection, 1 << 16)
-        except OSError:
-            return b""
-
-    async def send(self, data: bytes) -> None:
-        """Send all of `data`.
-
-        Raises:
-            EngineError: The connection is closed.
-        """
-        try:
-            await asyncio.get_running_loop().sock_sendall(self._connection, data)
-        except OSError as error:
-            raise EngineError(f"the container's input is closed: {error}") from error
-
-    def close(self) -> None:
-        """Give the connection back; the engine closes the guest's standard input then."""
-        self._connection.close()
-
-
 def default_docker_host() -> str:
     """Where the engine listens when nobody says otherwise."""
     return "unix:///var/run/docker.sock"
@@ -128,6 +98,7 @@ class Engine:
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="engine")
         self._idle: list[APIClient] = []
         self._api_version = "auto"
+        self._kernel = ""
         self._late: set[asyncio.Future[None]] = set()
         self._closed = False
 
@@ -142,11 +113,16 @@ class Engine:
         try:
             engine._check_url()
             await asyncio.to_thread(engine._knock)
-            await engine.ping()
+            engine._kernel = str((await engine.version()).get("KernelVersion", ""))
         except BaseException:
             await engine.close()
             raise
         return engine
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its containers run on this host's own kernel, not in a machine behind it."""
+        return self.socket_path is not None and self._kernel == os.uname().release
 
     @property
     def socket_path(self) -> Path | None:
@@ -227,7 +203,7 @@ class Engine:
         """
         await self._call(lambda client: client.start(container))
 
-    async def attach(self, container: str) -> Attachment:
+    async def attach(self, container: str) -> socket.socket:
         """Connect to a container's streams, before it starts so that nothing is missed.
 
         Raises:
@@ -235,7 +211,7 @@ class Engine:
         """
         connecting = asyncio.ensure_future(self._call(lambda client: _attach(client, container)))
         try:
-            return Attachment(await asyncio.shield(connecting))
+            return await asyncio.shield(connecting)
         except asyncio.CancelledError:
             await self.finish(_close_when_made(connecting))
             raise

@@ -3,6 +3,8 @@
 SandboxError
 ├── SandboxUnavailableError    nothing ran: no engine, no image, no container
 │   ├── ImageError             the guest image is missing, damaged or cannot be built
+│   ├── UnknownRuntimeError    the policy names a runtime that the engine does not list
+│   ├── LimitsNotHeldError     the policy demands limits that the runtime does not hold
 │   └── SandboxBusyError       too much is waiting already
 ├── SandboxPostureError        nothing ran: the walls are not as demanded
 └── SandboxLostError           the engine failed in mid-call; the outcome is unknown
@@ -46,6 +48,44 @@ class SandboxBusyError(SandboxUnavailableError):
         )
         self.reason = reason
         self.engine = ""
+
+
+class UnknownRuntimeError(SandboxUnavailableError):
+    """The runtime that was demanded is not there; no other one is taken instead."""
+
+    def __init__(self, name: str, *, listed: tuple[str, ...], nearest: str | None) -> None:
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
+        reason = f"no runtime is called {name!r}; the engine lists {', '.join(listed)}"
+        SandboxError.__init__(
+            self,
+            f"the policy demands a runtime that the engine does not have: {reason}.{hint} "
+            "Register it as one of `runtimes` in the engine's daemon.json and reload the engine, "
+            "or name a listed one as `runtime` in the policy's section [sandbox]. "
+            "No tool code was run.",
+        )
+        self.reason = reason
+        self.engine = ""
+        self.name = name
+        self.listed = listed
+
+
+class LimitsNotHeldError(SandboxUnavailableError):
+    """The runtime leaves limits of the control group unheld, and the policy demands them."""
+
+    def __init__(self, runtime: str, *, limits: tuple[str, ...]) -> None:
+        named = ", ".join(limits)
+        reason = f"on the runtime {runtime!r} no control group holds: {named}"
+        SandboxError.__init__(
+            self,
+            f"the policy demands limits that are not held: {reason}. Register the runtime without "
+            "`--ignore-cgroups`, name another as `runtime` in the policy's section [sandbox], or "
+            "set `require_limits = false` there to accept the weaker limits of single processes. "
+            "No tool code was run; `toolkiln doctor` shows what each runtime holds.",
+        )
+        self.reason = reason
+        self.engine = ""
+        self.runtime = runtime
+        self.limits = limits
 
 
 class SandboxPostureError(SandboxError):

@@ -1,9 +1,10 @@
 """Removes a dead process's containers; a program of its own, run as a file, imported by nobody.
 
-`janitor.py ENGINE LABEL` waits on its standard input, a pipe whose other end only the host
+`janitor.py ENGINE LABEL [FOLDER]` waits on its standard input, a pipe whose other end only the host
 process holds. A byte means that all is clean. The end of the pipe without one means that the
 host died, however that happened; then every container with that label goes, and again until
-none has turned up for a while, because the engine may still be making one.
+none has turned up for a while, because the engine may still be making one. The folder, where the
+host kept its channels, goes too.
 
 It idles for as long as a session lasts, so it loads nothing before it has something to do, and
 speaks to the engine without the SDK, whose import alone would take longer than the work.
@@ -96,10 +97,19 @@ def sweep(url: str, label: str) -> None:
             time.sleep(PAUSE_SECONDS)
 
 
+def remove_folder(folder: str) -> None:
+    """Remove what the host kept there."""
+    from shutil import rmtree  # noqa: PLC0415  as above
+
+    rmtree(folder, ignore_errors=True)
+
+
 def main() -> None:
     """Wait for the host's end, then clean up after it."""
-    url, label = sys.argv[1:3]
+    url, label, *folders = sys.argv[1:]
     if not os.read(0, 1):
+        for folder in folders:
+            remove_folder(folder)
         sweep(url, label)
 
 

@@ -66,7 +66,7 @@ class Janitor:
     """
 
     def __init__(self, engine_url: str, owner: str) -> None:
-        self._arguments = (engine_url, f"{OWNER_LABEL}={owner}")
+        self._arguments: tuple[str, ...] = (engine_url, f"{OWNER_LABEL}={owner}")
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -76,12 +76,16 @@ class Janitor:
         """Of the process, once there is one."""
         return None if self._process is None else self._process.pid
 
-    async def ensure(self) -> None:
+    async def ensure(self, folder: Path | None = None) -> None:
         """See to it that the process is there: before each container.
+
+        It will remove `folder` as well.
 
         Raises:
             OSError: It cannot be started.
         """
+        if folder is not None:
+            self._arguments = (*self._arguments[:2], str(folder))
         if self._starting is None and (self._process is None or self._process.poll() is not None):
             self._starting = asyncio.create_task(asyncio.to_thread(self._start))
             self._starting.add_done_callback(self._started)

@@ -108,13 +108,14 @@ def groups(*, processes: bool, sockets: bool = False) -> tuple[Group, ...]:
     return _ALWAYS + (_PROCESSES if processes else ()) + (_SOCKETS if sockets else ())
 
 
-def profile(*, processes: bool, sockets: bool = False) -> JsonObject:
+def profile(*, processes: bool, sockets: bool = False, lacks_clone3: bool = False) -> JsonObject:
     """The filter in the engine's format.
 
     With `processes` a guest may fork, though never into a new namespace; without, `clone` makes
     threads only. `clone3` answers ENOSYS in both, since its flags lie in memory, where a filter
     cannot see them: the C library then falls back to `clone`. With `sockets` it may open stream
-    sockets of IPv4, and none of any other family or type.
+    sockets of IPv4, and none of any other family or type. gVisor `lacks_clone3` and says ENOSYS
+    by itself; from a filter it takes EPERM alone, which the C library does not fall back from.
     """
     mask, value = (_CLONE_NAMESPACES, 0) if processes else (_CLONE_THREAD, _CLONE_THREAD)
     rules: list[JsonObject] = [
@@ -127,7 +128,7 @@ def profile(*, processes: bool, sockets: bool = False) -> JsonObject:
             "action": "SCMP_ACT_ALLOW",
             "args": [{"index": 0, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}],
         },
-        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS},
+        _CLONE3_LET_THROUGH if lacks_clone3 else _CLONE3_REFUSED,
         {
             "names": ["socketpair"],
             "action": "SCMP_ACT_ALLOW",
@@ -149,6 +150,14 @@ def profile(*, processes: bool, sockets: bool = False) -> JsonObject:
     return document
 
 
+_CLONE3_REFUSED: Final[JsonObject] = {
+    "names": ["clone3"],
+    "action": "SCMP_ACT_ERRNO",
+    "errnoRet": _ENOSYS,
+}
+_CLONE3_LET_THROUGH: Final[JsonObject] = {"names": ["clone3"], "action": "SCMP_ACT_ALLOW"}
+
+
 def _stream_sockets() -> JsonObject:
     family: JsonObject = {"index": 0, "value": _AF_INET, "op": "SCMP_CMP_EQ"}
     kind: JsonObject = {
@@ -160,6 +169,7 @@ def _stream_sockets() -> JsonObject:
     return {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family, kind]}
 
 
-def profile_text(*, processes: bool, sockets: bool = False) -> str:
+def profile_text(*, processes: bool, sockets: bool = False, lacks_clone3: bool = False) -> str:
     """`profile` as the text of a `seccomp=` option; the same bytes every time."""
-    return canonical_json(profile(processes=processes, sockets=sockets)).decode()
+    document = profile(processes=processes, sockets=sockets, lacks_clone3=lacks_clone3)
+    return canonical_json(document).decode()

@@ -33,6 +33,13 @@ class Program:
             linecache.cache[TOOL_FILE] = (len(self.source), None, lines, TOOL_FILE)
             self.code = compile(self.source, TOOL_FILE, "exec", dont_inherit=True)
 
+    def forget(self):
+        """Leave nothing of it where the next program could see it."""
+        import linecache
+
+        linecache.cache.pop(TOOL_FILE, None)
+        sys.modules.pop(TOOL_MODULE, None)
+
     def load(self, names):
         """The function, from a fresh module that dataclasses and typing find by its name."""
         self.compile()

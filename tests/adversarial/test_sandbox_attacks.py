@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from sandbox.base import ExecutionResult, Outcome, Program
-from sandbox.docker_sandbox import DockerSandbox
+from sandbox.docker_sandbox import DockerSandbox, SandboxCapacity
 from sandbox.engine import Engine
 from sandbox.identity import OWNER_LABEL
 
@@ -329,7 +329,7 @@ def ends(image_digest: str, owner: str) -> dict[str, ExecutionResult]:
 
     async def run_all() -> dict[str, ExecutionResult]:
         engine = await Engine.connect(os.environ.get("DOCKER_HOST"))
-        sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner, concurrency=4)
+        sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner, capacity=SandboxCapacity(concurrency=4))
         try:
             async with asyncio.TaskGroup() as tasks:
                 runs = {

@@ -82,6 +82,7 @@ async def engine(owner: str) -> AsyncIterator[Engine]:
 async def sandbox(engine: Engine, owner: str, image_digest: str) -> AsyncIterator[DockerSandbox]:
     sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner)
     yield sandbox
+    await sandbox.settle()
     left = await engine.list_by_label(f"{OWNER_LABEL}={owner}")
     await sandbox.close()
     assert not left, f"the test left {len(left)} container(s) behind"
