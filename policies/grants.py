@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policies.packages import package_problems
 from policies.problems import Problem
+from policies.requests import network_problems, secret_problems
 from policies.toolcalls import tool_problems
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ __all__ = ["Problem", "grant_problems"]
 def grant_problems(permissions: Permissions, profile: PolicyProfile) -> tuple[Problem, ...]:
     """Everything that `profile` does not grant of `permissions`; empty when all is granted."""
     return (
+        *package_problems(permissions, profile),
         *_file_problems(permissions, profile),
+        *network_problems(permissions, profile),
+        *secret_problems(permissions, profile),
         *tool_problems(permissions, profile),
     )
 

@@ -227,6 +227,8 @@ ELSEWHERE = {
     "RP311": "needs syntax that is newer than the interpreter: test_policies_transformer",
     "RP312": "needs syntax of Python 3.15: test_policies_transformer",
     "RP399": "what RestrictedPython may refuse in a later release: test_policies_transformer",
+    "RP403": "needs a policy: test_policies_network",
+    "RP404": "needs a policy: test_policies_network",
     "RP405": "needs a policy: test_policies_grants",
     "RP901": "needs a worker that dies: test_runtime_analyzer",
 }
