@@ -60,7 +60,7 @@ def read_interfaces():
 
 def read_rlimits():
     """The soft limits that the host asks about; -1 is unlimited."""
-    names = ("as", "core", "cpu", "fsize", "msgqueue", "nofile")
+    names = ("as", "core", "cpu", "fsize", "msgqueue", "nofile", "nproc")
     return {
         name: resource.getrlimit(getattr(resource, "RLIMIT_" + name.upper()))[0] for name in names
     }
