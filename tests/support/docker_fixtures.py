@@ -24,7 +24,7 @@ def docker_host() -> str | None:
     return os.environ.get("DOCKER_HOST")
 
 
-def _must_have_engine(config: pytest.Config) -> bool:
+def must_have_engine(config: pytest.Config) -> bool:
     return bool(config.getoption("--require-docker")) or os.environ.get("CI") == "true"
 
 
@@ -48,7 +48,7 @@ def image_digest(pytestconfig: pytest.Config, image_state: Path) -> str:
     try:
         return asyncio.run(ensure())
     except EngineError as error:
-        if _must_have_engine(pytestconfig):
+        if must_have_engine(pytestconfig):
             pytest.fail(f"an engine is required here, but: {error}", pytrace=False)
         pytest.skip(f"no Docker engine: {error}")
 
@@ -82,7 +82,7 @@ async def engine(owner: str) -> AsyncIterator[Engine]:
 async def sandbox(engine: Engine, owner: str, image_digest: str) -> AsyncIterator[DockerSandbox]:
     sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner)
     yield sandbox
-    await sandbox.settle()
+    await sandbox.pool.close()
     left = await engine.list_by_label(f"{OWNER_LABEL}={owner}")
     await sandbox.close()
     assert not left, f"the test left {len(left)} container(s) behind"
