@@ -17,6 +17,8 @@ STREAM_OPEN, STREAM_DATA, STREAM_CLOSE, END = 11, 12, 13, 14
 HEADER_BYTES = 9
 PIECE_BYTES = 1 << 16
 FOLDER = "/run/toolkiln/"
+WRITING = _thread.allocate_lock()
+"""Held while a frame is written: services send from threads of their own."""
 
 
 def open_pipes():
@@ -57,8 +59,9 @@ def write_frame(channel, kind, call, payload):
     """Send one frame, whole."""
     data = bytes((kind,)) + call.to_bytes(4, "big") + len(payload).to_bytes(4, "big") + payload
     view = memoryview(data)
-    while view:
-        view = view[os.write(channel, view) :]
+    with WRITING:
+        while view:
+            view = view[os.write(channel, view) :]
 
 
 class Reader:
