@@ -80,8 +80,8 @@ def serve(inbox, channel):
             encoder = ResultEncoder(content["max_depth"])
             left = content["calls"]
         elif kind == GRANTS:
-            inbox.hand_over()
             granted.open(content, lambda kind, data: write_frame(channel, kind, 0, data), inbox)
+            inbox.hand_over()  # not before: what comes next may be for a service
         elif kind == ARGUMENTS:
             inbox.hand_over()
             kind, reply = answer(program, content, encoder, granted)
