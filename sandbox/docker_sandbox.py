@@ -13,7 +13,7 @@ from typing import Final, Self
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject, canonical_json
-from sandbox.base import CallOptions, ExecutionResult, Program, Timings
+from sandbox.base import CallOptions, ExecutionResult, Posture, Program, Timings
 from sandbox.channel import AttachChannel
 from sandbox.container import GuestContainer, attached, piped
 from sandbox.conversation import Call, Conversation, greet
@@ -24,12 +24,18 @@ from sandbox.errors import (
     SandboxUnavailableError,
 )
 from sandbox.folders import ChannelFolders
-from sandbox.hardening import container_options, posture_differences
+from sandbox.hardening import (
+    container_options,
+    host_limit_differences,
+    posture_differences,
+)
+from sandbox.hostlimits import read_host_limits
 from sandbox.identity import new_owner, owner_labels
 from sandbox.images import engine_reference, ensure_image
 from sandbox.places import Places
 from sandbox.pool import Pool, PoolClosedError, PoolSettings
 from sandbox.reaper import Janitor, reap_orphans, remove_owned
+from sandbox.runtimes import RUNC, Runtime, check_limits, find_runtime
 
 __all__ = ["DockerSandbox", "SandboxCapacity", "Walls", "open_docker_sandbox"]
 
@@ -87,7 +93,7 @@ class DockerSandbox:
         image_digest: str,
         owner: str | None = None,
         capacity: SandboxCapacity = SandboxCapacity(),
-        runtime: str = "runc",
+        runtime: Runtime = RUNC,
         owns_engine: bool = False,
     ) -> None:
         self.owner = owner or new_owner()
@@ -101,7 +107,7 @@ class DockerSandbox:
         )
         self._runtime = runtime
         self._owns_engine = owns_engine
-        self._folders = ChannelFolders(self.owner) if engine.is_here else None
+        self._folders = ChannelFolders(self.owner) if engine.is_here and runtime.fifo else None
         self._janitor = Janitor(engine.url, self.owner)
         self._pool: Pool[Walls, GuestContainer] = Pool(self._start, self._discard, capacity.pool)
         self._closed = False
@@ -217,18 +223,31 @@ class DockerSandbox:
         """A container that is ready and stands as demanded."""
         guest = await self._create(walls)
         try:
-            try:
-                await guest.start()
-            except EngineError as error:
-                raise self._unavailable(error) from error
-            posture = await greet(self._engine, guest)
-            if differences := posture_differences(posture, limits=walls.limits, calls=walls.calls):
-                raise SandboxPostureError(differences)
+            await self._admit(guest, walls)
         except BaseException:
             guest.kill_now()
             await self._engine.finish(self._discard(guest))
             raise
         return guest
+
+    async def _admit(self, guest: GuestContainer, walls: Walls) -> None:
+        try:
+            await guest.start()
+        except EngineError as error:
+            raise self._unavailable(error) from error
+        posture = await greet(self._engine, guest)
+        _demand(self._differences(guest.id, posture, walls))
+
+    def _differences(self, container: str, posture: Posture, walls: Walls) -> tuple[str, ...]:
+        """What of this container's walls is not as demanded, as seen from inside and outside."""
+        runtime, limits = self._runtime, walls.limits
+        differences = posture_differences(
+            posture, limits=limits, calls=walls.calls, runtime=runtime
+        )
+        if runtime.limits_hold and not runtime.limits_seen_inside and self._engine.is_here:
+            seen = read_host_limits(container)
+            differences += host_limit_differences(seen, limits=limits, runtime=runtime)
+        return differences
 
     async def _create(self, walls: Walls) -> GuestContainer:
         if self._closed:
@@ -245,6 +264,8 @@ class DockerSandbox:
                     labels=owner_labels(self.owner),
                     calls=walls.calls,
                     channel_folder=None if folder is None else str(folder),
+                    sockets=walls.sockets,
+                    runtime=self._runtime,
                 )
 
             channel = (
@@ -289,7 +310,7 @@ class DockerSandbox:
             exit_code=verdict.exit_code,
             output=call.output,
             output_bytes=call.output_bytes,
-            runtime=self._runtime,
+            runtime=self._runtime.name,
             image_digest=image,
             container=guest.id,
             pool_hit=hit,
@@ -299,19 +320,24 @@ class DockerSandbox:
         )
 
 
-async def open_docker_sandbox(
+async def open_docker_sandbox(  # noqa: PLR0913  each is one fact, and half have a default
     *,
     state_dir: Path,
     docker_host: str | None,
     progress: Callable[[str], None],
     capacity: SandboxCapacity = SandboxCapacity(),
+    runtime: str = "",
+    require_limits: bool = True,
 ) -> DockerSandbox:
     """A sandbox that is ready: engine reached, orphans removed, image there.
 
-    Its `close` cleans up all of that but the image.
+    Its `close` cleans up all of that but the image. `runtime` is one that the engine lists, or
+    empty for its default; `require_limits` refuses one whose control groups do not hold.
 
     Raises:
         SandboxUnavailableError: No engine, or none that can be used.
+        UnknownRuntimeError: The engine does not list the runtime.
+        LimitsNotHeldError: Limits that are required do not hold on it.
         ImageError: No guest image.
     """
     url = docker_host or default_docker_host()
@@ -321,7 +347,9 @@ async def open_docker_sandbox(
         raise SandboxUnavailableError(str(error), engine=url) from error
     try:
         await reap_orphans(engine)
-        info = await engine.info()
+        found = await find_runtime(engine, runtime)
+        if require_limits:
+            check_limits(found)
         digest = await ensure_image(engine, state_dir, progress=progress)
     except BaseException as error:
         await engine.close()
@@ -332,9 +360,14 @@ async def open_docker_sandbox(
         engine,
         image_digest=digest,
         capacity=capacity,
-        runtime=str(info.get("DefaultRuntime") or "unknown"),
+        runtime=found,
         owns_engine=True,
     )
+
+
+def _demand(differences: tuple[str, ...]) -> None:
+    if differences:
+        raise SandboxPostureError(differences)
 
 
 class _Stopwatch:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -182,7 +183,7 @@ def _kind(name: str, entry: JsonObject) -> RuntimeKind:
 def _flags(arguments: JsonValue) -> Iterator[tuple[str, str]]:
     """Name and value of each `--name=value`, `--name value` or `--name`."""
     words = [str(word) for word in arguments] if isinstance(arguments, list) else []
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue="-"):
         if word.startswith("-"):
             name, given, value = word.lstrip("-").partition("=")
             yield name, value if given else _value_after(following)

@@ -91,11 +91,15 @@ class CgroupFiles:
         return 1 if self._alarm is not None and self._alarm.rang else None
 
     def first_pid(self) -> int | None:
-        """The container's first process, by its number on this host; None if it has none."""
+        """The container's first process, by its number on this host; None if it has none.
+
+        None as well for a container with several: those of a kernel of its own (gVisor).
+        """
         pids = [int(line) for line in self._text(_PROCESSES).split() if line.isdigit()]
         if len(pids) <= 1:
             return pids[0] if pids else None
-        return next((pid for pid in pids if _is_first(pid)), None)
+        first = [pid for pid in pids if _is_first(pid)]
+        return first[0] if len(first) == 1 else None
 
     def close(self) -> None:
         """Give the files back. May be called twice."""
