@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from policies.decision import AllOf, Policy, Verdict
 from policies.errors import PolicyConfigError
 from policies.limits import MIB, ResourceLimits, SourceLimits
+from policies.network import CONNECTION_HEADERS, parse_grant, parse_network
+from policies.packages import read_allowed
 from policies.permissions import LintLevel
 from policies.rules import (
     EvidenceIsAboutThis,
@@ -80,6 +82,12 @@ class PackageSettings(Value):
     layer_bytes: int = Field(default=1024 * MIB, ge=MIB, le=16384 * MIB)
     """Ceiling of one dependency set, unpacked."""
 
+    @field_validator("allow")
+    @classmethod
+    def _is_understood(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        read_allowed(allow)
+        return allow
+
 
 class NetworkSettings(Value):
     """Which requests a tool may declare."""
@@ -100,6 +108,30 @@ class NetworkSettings(Value):
     response_bytes: int = Field(default=16 * MIB, ge=0, le=1024 * MIB)
     """All requests and all responses of one call."""
 
+    ca_file: str = ""
+    """Certificate authorities (PEM) that are trusted beside those of the system."""
+
+    @field_validator("allow")
+    @classmethod
+    def _grants(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return _readable_grants(texts)
+
+    @field_validator("private_addresses")
+    @classmethod
+    def _networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            parse_network(text)
+        return texts
+
+
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+
+
+def _readable_grants(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        parse_grant(text)
+    return texts
+
 
 class SecretGrant(Value):
     """Where the broker puts one secret; its value is never in a policy file."""
@@ -108,11 +140,23 @@ class SecretGrant(Value):
     """In the spelling of `Permissions.hosts`: the requests that get it."""
 
     header: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
-    format: str = "{secret}"
+    format: str = Field(default="{secret}", pattern=r"^[!-z|~ ]*\{secret\}[!-z|~ ]*$")
     """The header's value, such as `Bearer {secret}`."""
 
     in_trials: bool = False
     """Whether requests of trials get it as well."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _grants(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return _readable_grants(texts)
+
+    @field_validator("header")
+    @classmethod
+    def _own_header(cls, name: str) -> str:
+        if name.lower() in CONNECTION_HEADERS:
+            raise ValueError(f"{name} is about the connection, and the broker writes it itself")
+        return name
 
 
 class FileSettings(Value):
@@ -153,7 +197,7 @@ class PolicyProfile(Value):
     sandbox: SandboxSettings = SandboxSettings()
     packages: PackageSettings = PackageSettings()
     network: NetworkSettings = NetworkSettings()
-    secrets: dict[str, SecretGrant] = Field(default={}, max_length=100)
+    secrets: dict[SecretName, SecretGrant] = Field(default={}, max_length=100)
     files: FileSettings = FileSettings()
     tools: ToolCallSettings = ToolCallSettings()
 

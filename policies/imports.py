@@ -6,16 +6,19 @@ import ast
 import json
 from typing import Final
 
+from policies.importnames import REACHED_THROUGH_PACKAGES, PackageImports, distribution_of
 from policies.leaks import LEAKS
 from policies.modules import (
     DECLARABLE,
     DENIED,
+    NETWORK,
     PURE,
     Access,
     ImportRules,
     access,
     nearest_module,
 )
+from policies.permissions import LintLevel
 from policies.reporter import Reporter, shown
 from policies.scopes import Scopes
 
@@ -33,6 +36,7 @@ _INSTEAD: Final = {
     "platform": "use sys.version_info or sys.platform",
     "numpy": "use math, statistics and plain lists",
     "pandas": "use csv, statistics and lists of dicts",
+    "matplotlib": "return the figures that a plot would show",
     "requests": "take the text that is to be read as a parameter",
     "httpx": "take the text that is to be read as a parameter",
     "yaml": "use json or tomllib",
@@ -42,10 +46,14 @@ _INSTEAD: Final = {
 class ImportChecker:
     """Judges modules and their members for one tool."""
 
-    def __init__(self, rules: ImportRules, scopes: Scopes, report: Reporter) -> None:
+    def __init__(
+        self, rules: ImportRules, scopes: Scopes, report: Reporter, packages: tuple[str, ...] = ()
+    ) -> None:
         self._rules = rules
         self._scopes = scopes
         self._report = report
+        self._declared_packages = packages
+        self._packages = PackageImports.of(packages)
         self._wanted: frozenset[str] = frozenset()
         self.used: set[str] = set()
         """Every module that the source imports."""
@@ -60,6 +68,7 @@ class ImportChecker:
                 modules.add(node.module)
                 modules.update(f"{node.module}.{alias.name}" for alias in node.names)
         self._wanted = frozenset(modules & DECLARABLE)
+        self._packages = PackageImports.of(self._declared_packages, modules)
 
     def check_import(self, node: ast.Import) -> None:
         """Check `import a.b as c`."""
@@ -99,7 +108,7 @@ class ImportChecker:
         if not isinstance(root, ast.Name):
             return False
         modules = self._modules(root)
-        for module in sorted(modules):
+        for module in sorted(modules | self._package_members(root)):
             current: str | None = module
             for link in reversed(links):
                 current = self._check_link(current, link)
@@ -130,7 +139,9 @@ class ImportChecker:
             self._refuse_beyond(module, member, only, node)
         elif dotted in PURE or dotted in DECLARABLE:
             return dotted if self._check_module(dotted, node) else None
-        elif member in LEAKS.get(module, frozenset()):
+        elif self._is_packaged(module) and member not in REACHED_THROUGH_PACKAGES:
+            return dotted
+        elif self._is_packaged(module) or member in LEAKS.get(module, frozenset()):
             self._report.at(
                 "RP208",
                 node,
@@ -156,6 +167,8 @@ class ImportChecker:
             if where not in {Access.ALLOWED, Access.DECLARE}:
                 near = nearest_module(name)
                 hint = f"declare {near!r} instead" if near else f"drop {shown(name)!r}"
+                if where is Access.PACKAGE:
+                    hint = "name its package in permissions.packages, not"
                 self._report.on(
                     "RP213",
                     None,
@@ -169,6 +182,32 @@ class ImportChecker:
                     f"the import of {name!r} is declared and not used",
                     f"drop {name!r} from permissions.imports",
                 )
+
+    def check_packages(self) -> None:
+        """Point out packages that are declared and not imported."""
+        used = {self._packages.requirement(module) for module in self.used}
+        for text in self._declared_packages:
+            if text not in used:
+                self._report.on(
+                    "RP211",
+                    None,
+                    f"the package {shown(text)!r} is declared and not imported",
+                    f"drop {shown(text)!r} from permissions.packages",
+                )
+
+    def _is_packaged(self, module: str) -> bool:
+        """Whether a declared package has `module`; one for the network needs its level too."""
+        if self._packages.requirement(module) is None:
+            return False
+        return module.partition(".")[0] not in NETWORK or self._rules.level is LintLevel.L3
+
+    def _package_members(self, name: ast.Name) -> set[str]:
+        """What was imported from packages under this name; each may be a module of theirs."""
+        return {
+            f"{module}.{member}"
+            for module, member in self._scopes.members(name)
+            if self._is_packaged(module)
+        }
 
     def _modules(self, name: ast.Name) -> frozenset[str]:
         members = {f"{module}.{member}" for module, member in self._scopes.members(name)}
@@ -200,6 +239,8 @@ class ImportChecker:
         self.used.add(module)
         if self._rules.allows(module):
             return True
+        if self._is_packaged(module):
+            return self._check_packaged(module, node)
         where = access(module)
         match where:
             case Access.DECLARE:
@@ -224,6 +265,26 @@ class ImportChecker:
                 )
         return False
 
+    def _check_packaged(self, module: str, node: ast.AST) -> bool:
+        private = next((part for part in module.split(".") if part.startswith("_")), None)
+        root = module.partition(".")[0]
+        if private is not None:
+            self._report.at(
+                "RP304",
+                node,
+                f"{shown(private)!r} is private to the package {shown(root)}",
+                "import its public modules",
+            )
+        elif root in self._packages.unclear:
+            self._report.at(
+                "RP214",
+                node,
+                f"{shown(root)!r} is taken to come with {shown(self._packages.unclear[root])!r}, "
+                "which is not known here to have it",
+                "if it does not, name the package that has it in permissions.packages",
+            )
+        return private is None
+
     def _refuse_undeclared(self, module: str, node: ast.AST) -> None:
         rule = "RP209" if self._rules.code_level else "RP201"
         level = "is not declared" if self._rules.code_level else "is not available at L0"
@@ -237,12 +298,15 @@ class ImportChecker:
         if near is not None and near != module and root not in _INSTEAD:
             advice = f"did you mean {near!r}? " + _INSTEAD.get(near, "").capitalize()
         else:
-            advice = _INSTEAD.get(root, "use the standard library")
+            packages = json.dumps([*self._declared_packages, distribution_of(module)])
+            advice = (
+                f'declare "permissions": {{"packages": {packages}}}, which the policy must grant, '
+                f"or {_INSTEAD.get(root, 'use the standard library')}"
+            )
         self._report.at(
             "RP205",
             node,
-            f"{shown(module)!r} is not in the standard library; packages need level L1, "
-            "which is reserved",
+            f"{shown(module)!r} is not in the standard library, and no declared package has it",
             advice,
         )
 
@@ -266,7 +330,6 @@ class ImportChecker:
 
 _WHY: Final = {
     Access.NETWORK: "the network needs level L3, which is reserved",
-    Access.PACKAGE: "it is not in the standard library, and packages need level L1, "
-    "which is reserved",
+    Access.PACKAGE: "it is not in the standard library",
     Access.NEVER: "it is available to no tool",
 }

@@ -25,7 +25,6 @@ _BUILT_INS: Final = frozenset(dir(builtins)) | {"__file__", "__annotations__", "
 """What a module has without defining it."""
 
 _RESERVED: Final = {
-    LintLevel.L1: ("L1, packages", "use the standard library, and leave out permissions.packages"),
     LintLevel.L3: (
         "L3, network and secrets",
         "take what is fetched as a parameter; leave out permissions.hosts and .secrets",
@@ -40,12 +39,13 @@ def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding
     check_level(permissions, report)
     rules = ImportRules(level, frozenset(permissions.imports))
     scopes = Scopes(tree)
-    imports = ImportChecker(rules, scopes, report)
+    imports = ImportChecker(rules, scopes, report, permissions.packages)
     imports.survey(tree)
     by_name = ByNameChecker(tree, scopes, report, strict=not rules.code_level)
     granted = GrantChecker(permissions, scopes, report)
     _CommonChecker(rules, scopes, imports, by_name, granted, report).visit(tree)
     imports.check_permissions(permissions.imports)
+    imports.check_packages()
     if rules.code_level:
         CodeChecker(report).visit(tree)
     else:
@@ -63,8 +63,6 @@ def lint_permissions(permissions: Permissions) -> tuple[Finding, ...]:
 def check_level(permissions: Permissions, report: Reporter) -> None:
     """Refuse what asks for a level that nothing provides yet."""
     asked = {permissions.lint_level, permissions.level}
-    if permissions.packages:
-        asked.add(LintLevel.L1)
     for level in sorted(asked & _RESERVED.keys()):
         what, advice = _RESERVED[level]
         report.on("RP401", None, f"the permissions ask for level {what}: reserved", advice)

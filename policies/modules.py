@@ -22,7 +22,7 @@ class Access(StrEnum):
     """Reserved for L3."""
 
     PACKAGE = "package"
-    """Not in the standard library: reserved for L1."""
+    """Not in the standard library: available at L1, in a package that is declared."""
 
     NEVER = "never"
 

@@ -385,12 +385,9 @@ def test_a_reserved_level_breaks_nothing_else() -> None:
 @pytest.mark.parametrize(
     "permissions",
     [
-        {"level": "L1"},
         {"level": "L3"},
-        {"packages": ["numpy"]},
         {"hosts": ["a.example"]},
         {"secrets": ["KEY"]},
-        {"imports": ["os"], "packages": ["numpy"]},
     ],
 )
 def test_what_nothing_provides_yet_is_refused(permissions: dict[str, object]) -> None:

@@ -122,6 +122,7 @@ CASES = [
         {"permissions": {"imports": ["ctypes"]}},
         {"permissions": {"imports": ["os"]}},
     ),
+    Case("RP214", *code("import odd", "import own", permissions={"packages": ["own"]})),
     Case("RP301", *code("e = eval", "def g(eval):\n    return eval")),
     Case("RP302", *code("__x__ = 1", "_x = 1")),
     Case("RP303", *code("breakpoint = 1", "printed = 1")),
@@ -157,7 +158,7 @@ CASES = [
         ),
     ),
     Case("RP315", *code("x = [codecs]", "def g():\n    return later\nlater = 1")),
-    Case("RP401", *field("permissions", {"packages": ["numpy"]}, {"imports": []})),
+    Case("RP401", *field("permissions", {"level": "L3"}, {"imports": []})),
     Case(
         "RP406",
         *code(
@@ -227,6 +228,7 @@ ELSEWHERE = {
     "RP311": "needs syntax that is newer than the interpreter: test_policies_transformer",
     "RP312": "needs syntax of Python 3.15: test_policies_transformer",
     "RP399": "what RestrictedPython may refuse in a later release: test_policies_transformer",
+    "RP402": "needs a policy: test_policies_packages",
     "RP403": "needs a policy: test_policies_network",
     "RP404": "needs a policy: test_policies_network",
     "RP405": "needs a policy: test_policies_grants",
