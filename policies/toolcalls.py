@@ -9,24 +9,21 @@ packages and level are not: they change what runs inside its walls, not what it 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from policies.display import escape_text, excerpt
+from policies.network import is_covered
 from policies.problems import Problem
 
 if TYPE_CHECKING:
     from policies.config import PolicyProfile
     from policies.permissions import Permissions
 
-__all__ = ["HostCover", "callee_name", "missing_rights", "same_spelling", "tool_problems"]
+__all__ = ["callee_name", "missing_rights", "tool_problems"]
 
 _CALLEE: Final = re.compile(
     r"(?P<name>[A-Za-z][A-Za-z0-9_]{0,63})(?:@(?:[1-9]\d{0,8}|sha256:[0-9a-f]{6,64}))?"
 )
-
-HostCover = Callable[[str, tuple[str, ...]], bool]
-"""Whether a declared host is within those that another declares."""
 
 
 def callee_name(declared: str) -> str | None:
@@ -71,20 +68,13 @@ def tool_problems(permissions: Permissions, profile: PolicyProfile) -> tuple[Pro
     )
 
 
-def same_spelling(host: str, declared: tuple[str, ...]) -> bool:
-    """Whether `declared` has `host` in exactly these letters."""
-    return host in declared
-
-
-def missing_rights(
-    callee: Permissions, caller: Permissions, *, covers: HostCover = same_spelling
-) -> tuple[str, ...]:
+def missing_rights(callee: Permissions, caller: Permissions) -> tuple[str, ...]:
     """What `callee` needs and `caller` does not declare, one line of words for each."""
     return (
         *(
             f"permissions.hosts: {_shown(host)}"
             for host in callee.hosts
-            if not covers(host, caller.hosts)
+            if not is_covered(host, caller.hosts)
         ),
         *(
             f"permissions.secrets: {_shown(secret)}"
