@@ -224,6 +224,10 @@ class Sandbox(Protocol):
         """Expect `count` calls of programs with the same walls soon; a hint, never an error."""
         ...
 
+    async def settle(self) -> None:
+        """Wait until every environment that has been used is gone; they go by themselves."""
+        ...
+
     async def close(self) -> None:
         """Destroy whatever is still there and give back connections."""
         ...

@@ -209,9 +209,11 @@ class DockerSandbox:
             return
         self._closed = True
         try:
-            await self._pool.close()
+            for guest in self._pool.shut():
+                guest.kill_now()
             with contextlib.suppress(EngineError):  # a later process of this host reaps the rest
                 await remove_owned(self._engine, self.owner)
+            await self._pool.close()
         finally:
             await self._janitor.close()
             if self._folders is not None:

@@ -119,7 +119,8 @@ class Pool(Generic[_K, _G]):
         self._settings = settings
         self._shelves: dict[_K, _Shelf[_G]] = {}
         self._spent: deque[_G] = deque()
-        self._busy = 0
+        self._busy: set[_G] = set()
+        self._released = asyncio.Event()
         self._starting = 0
         self._discarding = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,7 +144,7 @@ class Pool(Generic[_K, _G]):
         while shelf.ready:
             _, guest = shelf.ready.popleft()
             if guest.alive:
-                self._busy += 1
+                self._busy.add(guest)
                 self._tend_soon()
                 return guest, True
             self._spent.append(guest)
@@ -159,12 +160,13 @@ class Pool(Generic[_K, _G]):
         finally:
             if waiter in shelf.waiters:
                 shelf.waiters.remove(waiter)
-        self._busy += 1
+        self._busy.add(guest)
         return guest, False
 
     def release(self, guest: _G) -> None:
         """This guest has been used; it is discarded in the background."""
-        self._busy -= 1
+        self._busy.discard(guest)
+        self._released.set()
         self._spent.append(guest)
         self._last_use = asyncio.get_running_loop().time()
         self._tend_soon()
@@ -188,7 +190,7 @@ class Pool(Generic[_K, _G]):
     def total(self) -> int:
         """How many there are, in whatever state."""
         ready = sum(len(shelf.ready) for shelf in self._shelves.values())
-        return ready + self._busy + self._starting + self._discarding + len(self._spent)
+        return ready + len(self._busy) + self._starting + self._discarding + len(self._spent)
 
     async def settle(self) -> None:
         """Wait until everything that has been used is gone."""
@@ -196,8 +198,8 @@ class Pool(Generic[_K, _G]):
             self._tend(at_once=True)
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def close(self) -> None:
-        """Discard everything; whoever waits is told."""
+    def shut(self) -> tuple[_G, ...]:
+        """Take no more calls, tell whoever waits, and say which guests are in use."""
         self._closed = True
         for shelf in self._shelves.values():
             for waiter in shelf.waiters:
@@ -205,10 +207,18 @@ class Pool(Generic[_K, _G]):
                     waiter.set_exception(PoolClosedError())
             self._spent.extend(guest for _, guest in shelf.ready)
             shelf.ready.clear()
-        while self._spent or self._tasks:
+        return tuple(self._busy)
+
+    async def close(self) -> None:
+        """Discard everything, what is in use when its user has released it."""
+        self.shut()
+        while self._spent or self._tasks or self._busy:
             self._tend(at_once=True)
             if self._tasks:
                 await asyncio.wait(self._tasks)
+            else:
+                self._released.clear()
+                await self._released.wait()
         if self._timer is not None:
             self._timer.cancel()
 

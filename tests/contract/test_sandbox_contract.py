@@ -273,9 +273,11 @@ async def test_cancelling_destroys_the_environment(
     running = asyncio.create_task(call(subject, "import time\ndef f():\n    time.sleep(60)\n"))
     while not await engine.list_by_label(f"{OWNER_LABEL}={owner}"):  # noqa: ASYNC110  no event tells
         await asyncio.sleep(0.01)
+    await asyncio.sleep(1.5)  # until it runs; one that is only being made may serve another call
 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
+    await subject.settle()
     assert not await engine.list_by_label(f"{OWNER_LABEL}={owner}")

@@ -16,12 +16,12 @@ from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
 from sandbox.base import Outcome, Program
-from sandbox.container import GuestContainer
-from sandbox.conversation import Conversation
+from sandbox.container import GuestContainer, attached
+from sandbox.conversation import Conversation, greet, program_frame
 from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError, SandboxLostError, SandboxUnavailableError
-from sandbox.frames import Kind
+from sandbox.frames import Kind, encode_frame
 from sandbox.hardening import container_options
 from sandbox.identity import OWNER_LABEL, PROCESS_LABEL, ProcessIdentity, new_owner, owner_labels
 from sandbox.reaper import Janitor, reap_orphans
@@ -137,14 +137,12 @@ async def test_an_engine_lost_in_mid_call_is_said_so(
 ) -> None:
     behind = await Engine.connect(f"unix://{relay.path}")
     guest = await GuestContainer.create(
-        behind,
-        options(owner, image_digest),
-        SLEEP.limits,
+        behind, lambda _: options(owner, image_digest), attached(SLEEP.limits)
     )
     try:
         await guest.start()
+        await greet(behind, guest)
         talk = Conversation(behind, guest, SLEEP)
-        await talk.greet()
         running = asyncio.create_task(talk.hold([b"{}"]))
         await asyncio.sleep(0.2)
         await relay.cut()
@@ -154,7 +152,7 @@ async def test_an_engine_lost_in_mid_call_is_said_so(
 
         assert not caught.value.retry_safe
     finally:
-        guest.hang_up()
+        guest.channel.close()
         await behind.close()
         await engine.remove(guest.id)
 
@@ -174,6 +172,7 @@ async def test_cancelling_at_any_moment_leaves_nothing(
         for step in range(16):
             tasks.create_task(interrupted(0.004 * step * step))
 
+    await sandbox.pool.close()
     assert await owned(engine, owner) == 0
 
 
@@ -204,23 +203,19 @@ async def test_a_reader_that_stopped_does_not_keep_a_container_alive(
 ) -> None:
     code = "import os\ndef f():\n    while True: os.write(1, b'x' * 65536)\n"
     program = Program(code=code, function="f", level=LintLevel.L2)
-    guest = await GuestContainer.create(
-        engine,
-        options(owner, image_digest),
-        program.limits,
-    )
+    channel = attached(program.limits)
+    guest = await GuestContainer.create(engine, lambda _: options(owner, image_digest), channel)
     try:
         await guest.start()
-        await Conversation(engine, guest, program).greet()
-        guest.stop_listening()
-        order = b'{"code": "%b", "function": "f", "max_depth": 32}'
-        await guest.send(Kind.PROGRAM, 0, order % code.replace("\n", "\\n").encode())
-        await guest.send(Kind.ARGUMENTS, 1, b"{}")
+        await greet(engine, guest)
+        channel.stop_listening()
+        channel.send(program_frame(program, 1) + encode_frame(Kind.ARGUMENTS, 1, b"{}"))
         await asyncio.sleep(0.5)
+        pid = (await engine.inspect(guest.id)).pid
 
         await guest.kill()
 
-        assert not (await engine.inspect(guest.id)).running
+        assert not alive(pid)
     finally:
         await guest.dispose()
 
@@ -232,6 +227,7 @@ async def test_a_storm_of_short_runs_leaves_nothing(
         runs = [tasks.create_task(sandbox.run(ADD, {"a": number})) for number in range(12)]
 
     assert [run.result().value for run in runs] == list(range(1, 13))
+    await sandbox.pool.close()
     assert await owned(engine, owner) == 0
 
 
@@ -284,7 +280,7 @@ from sandbox.engine import Engine
 
 async def main(digest, owner):
     engine = await Engine.connect(None)
-    sandbox = DockerSandbox(engine, image_digest=digest, owner=owner, concurrency=6)
+    sandbox = DockerSandbox(engine, image_digest=digest, owner=owner)
     sleep = Program(code="import time\\ndef f():\\n    time.sleep(60)\\n", function="f", level="L2")
     async with asyncio.TaskGroup() as tasks:
         for _ in range(6):
