@@ -16,12 +16,13 @@ from typing import BinaryIO, Final
 
 from policies.value import JsonObject, canonical_json, sha256_digest
 from sandbox.hardening import GUEST_UID
-from sandbox.interpreter import GuestFile
+from sandbox.interpreter import PRIVATE_PATH, GuestFile
 
 __all__ = ["BuiltImage", "image_tag", "write_image"]
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _FOLDERS: Final = ("dev", "etc", "opt", "proc", "run/toolkiln", "sys", "tmp")
+_FOLDER_MODES: Final = {"tmp": 0o1777, str(PRIVATE_PATH).lstrip("/"): 0o700}
 _TEXTS: Final = {
     "etc/group": f"tool:x:{GUEST_UID}:\n",
     "etc/passwd": f"tool:x:{GUEST_UID}:{GUEST_UID}:tool:/tmp:/\n",
@@ -75,7 +76,7 @@ def _write_layer(out: BinaryIO, files: Iterable[GuestFile]) -> None:
     }.union(_FOLDERS)
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(folders):
-            entry = _entry(name, 0o1777 if name == "tmp" else 0o755)
+            entry = _entry(name, _FOLDER_MODES.get(name, 0o755))
             entry.type = tarfile.DIRTYPE
             tar.addfile(entry)
         for name, text in sorted(_TEXTS.items()):

@@ -21,7 +21,17 @@ from typing import Final
 
 from sandbox.hardening import INTERPRETER_PATH
 
-__all__ = ["GuestFile", "InterpreterError", "architecture", "guest_files", "standard_library"]
+__all__ = [
+    "PRIVATE_PATH",
+    "GuestFile",
+    "InterpreterError",
+    "architecture",
+    "guest_files",
+    "standard_library",
+]
+
+PRIVATE_PATH: Final = PurePosixPath("/opt/private")
+"""Folder of the guest that only user 0 may enter: what the fork server needs, and no tool."""
 
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LDD_SECONDS: Final = 60
@@ -105,6 +115,7 @@ def guest_files() -> tuple[GuestFile, ...]:
             *modules,
             *_shared_libraries(programs),
             *_time_zones(),
+            *_private(programs),
         )
     }
     return tuple(files[target] for target in sorted(files))
@@ -135,16 +146,31 @@ def _library() -> Iterator[GuestFile]:
 
 
 def _extensions() -> Iterator[GuestFile]:
+    for path in _extension_files():
+        if not _LEFT_OUT_EXTENSIONS.match(path.name):
+            yield GuestFile(path, standard_library() / "lib-dynload" / path.name)
+
+
+def _extension_files() -> list[Path]:
     places = (
         sysconfig.get_config_var("DESTSHARED"),
         Path(sysconfig.get_path("stdlib"), "lib-dynload"),
     )
-    for place in places:
-        if place and Path(place).is_dir():
-            for path in sorted(Path(place).glob("*.so")):
-                if not _LEFT_OUT_EXTENSIONS.match(path.name):
-                    yield GuestFile(path, standard_library() / "lib-dynload" / path.name)
-            return
+    place = next((Path(place) for place in places if place and Path(place).is_dir()), None)
+    return [] if place is None else sorted(place.glob("*.so"))
+
+
+def _private(programs: Iterable[Path]) -> Iterator[GuestFile]:
+    """The foreign function module, with the libraries that nothing else in the image needs."""
+    module = next((path for path in _extension_files() if path.name.startswith("_ctypes.")), None)
+    if module is None:  # part of the binary, or not there: then there is no fork server
+        return
+    yield GuestFile(module, PRIVATE_PATH / module.name)
+    common, _ = _linked(programs)
+    libraries, _ = _linked([module])
+    for name, path in libraries.items():
+        if name not in common:
+            yield GuestFile(path.resolve(), PRIVATE_PATH / name)
 
 
 def _shared_libraries(programs: Iterable[Path]) -> Iterator[GuestFile]:
