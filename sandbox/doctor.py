@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,15 +20,22 @@ from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Call, Conversation, greet
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError, SandboxError, SandboxUnavailableError
-from sandbox.hardening import container_options, posture_differences
+from sandbox.hardening import (
+    container_options,
+    host_limit_differences,
+    posture_differences,
+)
+from sandbox.hostlimits import HostLimits, read_host_limits
 from sandbox.identity import new_owner, owner_labels
 from sandbox.images import engine_reference
 from sandbox.reaper import Janitor, remove_owned
+from sandbox.runtimes import RUNC, Runtime, RuntimeKind
 
 __all__ = ["Observation", "ProbeResult", "observe", "probe", "probe_source"]
 
 _PROBE: Final = Path(__file__).parent / "guest" / "probe.py"
 _FLOOD_SECONDS: Final = 0.3
+_DEATH_SECONDS: Final = 3.0
 _LIMITS: Final = ResourceLimits(
     wall_seconds=20.0,
     memory_bytes=64 * MIB,
@@ -48,7 +55,7 @@ class ProbeResult(Value):
     """What happened, in words."""
 
     required: bool = True
-    """Whether the sandbox refuses to work without it."""
+    """Whether it should hold on this kind of runtime; what need not is told all the same."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,9 @@ class Observation:
     calls: tuple[Call, ...]
     removed: bool
     """Whether it could be killed and removed."""
+
+    host_limits: HostLimits
+    """What this host's kernel held it to."""
 
     @property
     def value(self) -> JsonValue:
@@ -90,6 +100,7 @@ async def observe(
     try:
         await guest.start()
         posture = await greet(engine, guest)
+        host_limits = read_host_limits(guest.id)
         talk = Conversation(engine, guest, program)
         calls = await talk.hold([canonical_json(arguments) for arguments in batch])
     finally:
@@ -98,17 +109,21 @@ async def observe(
         except EngineError:
             removed = False
     calls[-1] = talk.last_words(calls[-1])
-    return Observation(posture=posture, calls=tuple(calls), removed=removed)
+    return Observation(
+        posture=posture, calls=tuple(calls), removed=removed, host_limits=host_limits
+    )
 
 
-async def probe(engine: Engine, image_digest: str) -> tuple[ProbeResult, ...]:
-    """Try every wall of a container on this engine.
+async def probe(
+    engine: Engine, image_digest: str, runtime: Runtime = RUNC
+) -> tuple[ProbeResult, ...]:
+    """Try every wall of a container on this engine, with that runtime of its.
 
     Raises:
         SandboxUnavailableError: No container can be run at all.
     """
     try:
-        async with _bench(engine, image_digest) as bench, asyncio.TaskGroup() as tasks:
+        async with _bench(engine, image_digest, runtime) as bench, asyncio.TaskGroup() as tasks:
             walls = tasks.create_task(bench.run("probe", LintLevel.L2))
             forking = tasks.create_task(bench.run("make_process", LintLevel.L0))
             memory = tasks.create_task(
@@ -121,14 +136,52 @@ async def probe(engine: Engine, image_digest: str) -> tuple[ProbeResult, ...]:
         raise SandboxUnavailableError(reason, engine=engine.url) from errors
     except* SandboxError as errors:
         raise errors.exceptions[0] from None
-    return (
-        _posture_result(walls.result()),
+    results = (
+        _posture_result(walls.result(), runtime),
+        *([_group_result(walls.result(), runtime)] if engine.is_here else []),
         *_wall_results(walls.result()),
         _forking_result(forking.result()),
         _memory_result(memory.result()),
         _flood_result(flood.result()),
         _unread_result(dead=unread.result()),
     )
+    return tuple(_in_the_light_of(result, _weaknesses(runtime)) for result in results)
+
+
+def _in_the_light_of(result: ProbeResult, weaknesses: Mapping[str, str]) -> ProbeResult:
+    """What does not hold on a runtime by its nature is told, and is no failure."""
+    reason = weaknesses.get(result.name)
+    if result.ok or reason is None:
+        return result
+    detail = f"{result.detail}; {reason}"
+    return result.model_copy(update={"required": False, "detail": detail})
+
+
+def _weaknesses(runtime: Runtime) -> dict[str, str]:
+    """What need not hold on that runtime, and what holds instead."""
+    weak: dict[str, str] = {}
+    if runtime.kind is RuntimeKind.RUNSC:
+        weak["nothing runs from /tmp"] = (
+            "gVisor refuses to start programs there and lets their code be mapped, in its own "
+            "kernel alone"
+        )
+        weak["number of files"] = "gVisor counts no files; their bytes are limited"
+    if not runtime.system_call_filter:
+        weak["no sockets"] = (
+            "without --oci-seccomp among its arguments there is no filter of system calls; no "
+            "interface but loopback is there"
+        )
+        weak["no processes at L0"] = (
+            "without --oci-seccomp among its arguments there is no filter of system calls; the "
+            "number of processes is limited"
+        )
+    if not runtime.limits_hold:
+        weak["memory"] = "each process has a ceiling of its own, all of them together have none"
+        weak["control group"] = (
+            "it is told to ignore control groups: limits of single processes stand in, and a "
+            "policy with `require_limits = true` refuses it"
+        )
+    return weak
 
 
 @dataclass(frozen=True)
@@ -138,6 +191,7 @@ class _Bench:
     engine: Engine
     image: str
     owner: str
+    runtime: Runtime
 
     async def run(
         self, function: str, level: LintLevel, arguments: JsonObject | None = None
@@ -147,7 +201,11 @@ class _Bench:
 
     def _options(self, level: LintLevel) -> JsonObject:
         return container_options(
-            level=level, limits=_LIMITS, image=self.image, labels=owner_labels(self.owner)
+            level=level,
+            limits=_LIMITS,
+            image=self.image,
+            labels=owner_labels(self.owner),
+            runtime=self.runtime,
         )
 
     async def kill_unread_flood(self) -> bool:
@@ -165,10 +223,17 @@ class _Bench:
                 await asyncio.sleep(_FLOOD_SECONDS)
                 await guest.kill()
                 flood.cancel()
-            return not (await self.engine.inspect(guest.id)).running
+            channel.close()  # the engine tells nothing of a container whose output nobody takes
+            return await self._has_ended(guest)
         finally:
             with contextlib.suppress(EngineError):
                 await self.engine.finish(guest.dispose())
+
+    async def _has_ended(self, guest: GuestContainer) -> bool:
+        """Whether the engine sees it too, which takes it a moment."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DEATH_SECONDS
+        return await guest.exit_state(deadline) is not None
 
 
 def _program(function: str, level: LintLevel) -> Program:
@@ -176,7 +241,7 @@ def _program(function: str, level: LintLevel) -> Program:
 
 
 @contextlib.asynccontextmanager
-async def _bench(engine: Engine, image_digest: str) -> AsyncIterator[_Bench]:
+async def _bench(engine: Engine, image_digest: str, runtime: Runtime) -> AsyncIterator[_Bench]:
     image = await engine_reference(engine, image_digest)
     if image is None:
         raise ImageError(f"the engine has no image {image_digest}", engine=engine.url)
@@ -184,17 +249,23 @@ async def _bench(engine: Engine, image_digest: str) -> AsyncIterator[_Bench]:
     janitor = Janitor(engine.url, owner)
     await janitor.ensure()
     try:
-        yield _Bench(engine, image, owner)
+        yield _Bench(engine, image, owner, runtime)
     finally:
         with contextlib.suppress(EngineError):
             await remove_owned(engine, owner)
         await janitor.close()
 
 
-def _posture_result(seen: Observation) -> ProbeResult:
-    differences = posture_differences(seen.posture, limits=_LIMITS)
+def _posture_result(seen: Observation, runtime: Runtime) -> ProbeResult:
+    differences = posture_differences(seen.posture, limits=_LIMITS, runtime=runtime)
     detail = "; ".join(differences) or "uid, capabilities, mounts, network and limits as demanded"
     return ProbeResult(name="posture", ok=not differences, detail=detail)
+
+
+def _group_result(seen: Observation, runtime: Runtime) -> ProbeResult:
+    differences = host_limit_differences(seen.host_limits, limits=_LIMITS, runtime=runtime)
+    detail = "; ".join(differences) or "memory, processes and processor as demanded"
+    return ProbeResult(name="control group", ok=not differences, detail=detail)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def name_group():
     """Whether the names of control groups tell of the host."""
     with open("/proc/self/cgroup", encoding="ascii") as file:
         paths = {line.rstrip("\n").split(":", 2)[2] for line in file}
-    return "private" if paths == {"/"} else "shown"
+    return "private" if paths <= {"/"} else "shown"
 
 
 def fill_tmp():
