@@ -23,6 +23,7 @@ __all__ = ["GuestContainer", "attached", "piped"]
 _KILL_SECONDS: Final = 3.0
 _DEATH_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 5.0
+_REMOVE_SECONDS: Final = 5.0
 _EXIT_POLL_SECONDS: Final = 0.02
 
 MakeOptions = Callable[[Path | None], JsonObject]
@@ -183,9 +184,9 @@ class GuestContainer:
 
     async def _remove(self) -> None:
         try:
-            await self._engine.remove(self.id)
+            await self._engine.remove(self.id, seconds=_REMOVE_SECONDS)
         except EngineError:
-            self.channel.close()
+            self.channel.close()  # the engine may hang on a connection that nobody reads
             await self._engine.remove(self.id)
 
     def _let_go(self) -> None:
