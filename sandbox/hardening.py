@@ -154,6 +154,7 @@ def container_options(  # noqa: PLR0913  each is one fact about the container
         "Env": [],
         "Hostname": HOSTNAME,
         "Labels": {**labels},
+        "StopSignal": "SIGKILL",  # an engine that goes down does not wait for what ignores others
         "User": f"{GUEST_UID}:{GUEST_UID}",
         "WorkingDir": "/tmp",  # noqa: S108  the guest's own
         "AttachStdin": attached,

@@ -59,6 +59,7 @@ def test_the_options_are_these_and_no_others() -> None:
         "Env": [],
         "Hostname": "tool",
         "Labels": {"a": "b"},
+        "StopSignal": "SIGKILL",
         "User": "65534:65534",
         "WorkingDir": "/tmp",
         "AttachStdin": True,
