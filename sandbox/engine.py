@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import socket
+import time
 import urllib.parse
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ _CONTROL_SECONDS: Final = 10.0
 _LOAD_SECONDS: Final = 300.0
 _GRACE_SECONDS: Final = 2.0
 _WORKERS: Final = 128
+_GONE_POLL_SECONDS: Final = 0.05
 
 
 class EngineError(Exception):
@@ -407,9 +409,24 @@ def _remove(client: APIClient, container: str) -> None:
         client.remove_container(container, force=True, v=True)
     except APIError as error:
         if error.status_code == 409 and "already in progress" in str(error):  # noqa: PLR2004
+            _wait_until_gone(client, container)
             return
         if error.status_code != 404:  # noqa: PLR2004  gone
             raise
+
+
+def _wait_until_gone(client: APIClient, container: str) -> None:
+    """Wait for a removal that somebody else has begun, as long as the client waits for anything."""
+    from docker.errors import NotFound  # noqa: PLC0415  as above
+
+    deadline = time.monotonic() + float(client.timeout or _CALL_SECONDS)
+    while time.monotonic() < deadline:
+        try:
+            client.inspect_container(container)
+        except NotFound:
+            return
+        time.sleep(_GONE_POLL_SECONDS)
+    raise EngineTimeoutError(f"container {container[:12]} is still being removed")
 
 
 def _load(client: APIClient, archive: Path) -> None:

@@ -54,6 +54,15 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def running(pid: int) -> bool:
+    """Whether it is there and more than the memory of a process."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
 # --- the engine is not there, or not any more
 
 
@@ -215,8 +224,7 @@ async def test_a_reader_that_stopped_does_not_keep_a_container_alive(
 
         await guest.kill()
 
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+        assert not running(pid)
     finally:
         await guest.dispose()
 
