@@ -6,11 +6,19 @@ SandboxError
 │   ├── UnknownRuntimeError    the policy names a runtime that the engine does not list
 │   ├── LimitsNotHeldError     the policy demands limits that the runtime does not hold
 │   └── SandboxBusyError       too much is waiting already
+├── PackagesError              nothing ran: a set of packages is not there
+│   ├── PackagesRefusedError   it cannot be made of what was declared
+│   └── PackagesUnavailableError   it could be, but the installer or its index is missing
 ├── SandboxPostureError        nothing ran: the walls are not as demanded
 └── SandboxLostError           the engine failed in mid-call; the outcome is unknown
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+_SHOWN_REQUIREMENTS: Final = 8
 
 
 class SandboxError(Exception):
@@ -86,6 +94,29 @@ class LimitsNotHeldError(SandboxUnavailableError):
         self.engine = ""
         self.runtime = runtime
         self.limits = limits
+
+
+class PackagesError(SandboxError):
+    """A set of packages could not be made ready, so nothing ran that needs it."""
+
+    def __init__(self, requirements: Sequence[str], reason: str, advice: str) -> None:
+        self.requirements = tuple(requirements)
+        self.reason = reason
+        shown = ", ".join(self.requirements[:_SHOWN_REQUIREMENTS])
+        more = len(self.requirements) - _SHOWN_REQUIREMENTS
+        shown += f" and {more} more" if more > 0 else ""
+        super().__init__(f"cannot get the packages {shown}: {reason}; {advice}. No tool was run.")
+
+
+class PackagesRefusedError(PackagesError):
+    """The set cannot be made of what was declared; another declaration is needed."""
+
+    def __init__(self, requirements: Sequence[str], reason: str) -> None:
+        super().__init__(requirements, reason, "declare other packages or versions, or none")
+
+
+class PackagesUnavailableError(PackagesError):
+    """The installer, its index or the engine is not there; the declaration may be fine."""
 
 
 class SandboxPostureError(SandboxError):

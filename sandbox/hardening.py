@@ -23,6 +23,7 @@ __all__ = [
     "HARNESS_PATH",
     "HOSTNAME",
     "INTERPRETER_PATH",
+    "PACKAGES_PATH",
     "address_space_bytes",
     "container_options",
     "cpu_seconds",
@@ -37,6 +38,9 @@ INTERPRETER_PATH: Final = "/opt/python/bin/python3"
 HARNESS_PATH: Final = "/opt/harness"
 HARNESS_PACKAGE: Final = "toolkiln_guest"
 """Name of the folder in it that has everything but the entry."""
+
+PACKAGES_PATH: Final = "/opt/packages"
+"""Where the guest finds the packages that were added to its image, if any were."""
 
 CHANNEL_PATH: Final = "/run/toolkiln"
 """Where the guest finds the pipes to the host."""

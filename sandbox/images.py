@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -23,14 +20,14 @@ from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError
 from sandbox.hardening import HARNESS_PACKAGE, HARNESS_PATH
 from sandbox.interpreter import GuestFile, InterpreterError, architecture, guest_files
+from sandbox.statefiles import only_holder, write_atomically
 
 __all__ = ["build_image", "engine_reference", "ensure_image", "harness_files"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Raise it when the way of building changes what is in an image."""
 
 _COMPILE_SECONDS: Final = 300
-_LOCK_SECONDS: Final = 0.1
 _GUEST: Final = Path(__file__).parent / "guest"
 _ENTRY: Final = "__main__.py"
 _NOT_IN_IMAGE: Final = frozenset({"probe.py"})
@@ -60,7 +57,7 @@ async def ensure_image(engine: Engine, state_dir: Path, *, progress: Callable[[s
     """
     try:
         await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
-        async with _only_builder(state_dir):
+        async with only_holder(state_dir / "guest-image.lock"):
             return await _ensure(engine, state_dir, progress)
     except (EngineError, InterpreterError, OSError, subprocess.SubprocessError) as error:
         raise ImageError(f"the guest image is not there: {error}", engine=engine.url) from error
@@ -80,7 +77,7 @@ async def _ensure(engine: Engine, state_dir: Path, progress: Callable[[str], Non
             await engine.load_image(archive)
         if not await _holds(engine, built.digest, built.layer):
             raise EngineError(f"the engine took the archive, but has no image {built.digest}")
-    await asyncio.to_thread(_write_atomically, path, new_record.model_dump_json().encode())
+    await asyncio.to_thread(write_atomically, path, new_record.model_dump_json().encode())
     return built.digest
 
 
@@ -101,26 +98,6 @@ async def _holds(engine: Engine, digest: str, layer: str) -> bool:
     reference = await engine_reference(engine, digest)
     image = await engine.find_image(reference) if reference else None
     return image is not None and image.layers == (layer,)
-
-
-@contextlib.asynccontextmanager
-async def _only_builder(state_dir: Path) -> AsyncIterator[None]:
-    """One builder at a time for a folder; the others find its result."""
-    descriptor = os.open(state_dir / "guest-image.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    try:
-        while not _try_lock(descriptor):  # noqa: ASYNC110  another process holds it, no event tells
-            await asyncio.sleep(_LOCK_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _key() -> str:
@@ -146,14 +123,6 @@ def _fingerprint(files: Iterable[str]) -> str:
         return [name, status.st_size, status.st_mtime_ns]
 
     return sha256_digest(canonical_json([[*line(name)] for name in files]))
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
 
 
 def _build(archive: Path) -> tuple[BuiltImage, _Record]:

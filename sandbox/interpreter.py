@@ -61,6 +61,15 @@ _LEFT_OUT_EXTENSIONS: Final = re.compile(
     r"_(ctypes|curses|dbm|gdbm|socket_test|test|tkinter|xxtest|xxsub|crypt)"
     r"|xx|nis\.|ossaudiodev|readline|spwd"
 )
+_UNWINDER: Final = "libgcc_s.so.1"
+"""Loaded by name when a thread is ended."""
+
+_CTYPES: Final = re.compile(r"_ctypes\.")
+_PLATFORM_LIBRARIES: Final = (
+    *("libatomic.so.1", "libdl.so.2", "libexpat.so.1", "libm.so.6", "libnsl.so.1"),
+    *("libpthread.so.0", "libresolv.so.2", "librt.so.1", "libstdc++.so.6", "libutil.so.1"),
+    "libz.so.1",
+)
 _LDD_LINE: Final = re.compile(r"\t(?P<name>\S+)(?: => (?P<path>\S.*?))?(?: \(0x[0-9a-f]+\))?")
 
 
@@ -121,6 +130,33 @@ def guest_files() -> tuple[GuestFile, ...]:
     return tuple(files[target] for target in sorted(files))
 
 
+def package_support_files() -> tuple[GuestFile, ...]:
+    """What compiled packages need of this host beyond `guest_files`, sorted by where it goes.
+
+    `ctypes`, which pure tools have no use for, and the libraries that every wheel may expect of
+    its platform (as the manylinux standards list them, without those for a screen).
+
+    Raises:
+        InterpreterError: A part is missing or cannot be read.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    modules = [
+        GuestFile(path, standard_library() / path.relative_to(root))
+        for path in sorted((root / "ctypes").rglob("*.py"))
+        if not {"test", "tests"} & set(path.relative_to(root).parts)
+    ]
+    modules += [
+        GuestFile(path, standard_library() / "lib-dynload" / path.name)
+        for path in _extension_files()
+        if _CTYPES.match(path.name)
+    ]
+    there = {file.target for file in guest_files()}
+    programs = [file.source for file in modules if file.source.suffix == ".so"]
+    libraries = _shared_libraries([_binary(), *programs], also=_PLATFORM_LIBRARIES)
+    files = {file.target: file for file in (*modules, *libraries) if file.target not in there}
+    return tuple(files[target] for target in sorted(files))
+
+
 def _binary() -> Path:
     base: str | None = getattr(sys, "_base_executable", None)
     path = Path(base or sys.executable).resolve()
@@ -173,7 +209,7 @@ def _private(programs: Iterable[Path]) -> Iterator[GuestFile]:
             yield GuestFile(path.resolve(), PRIVATE_PATH / name)
 
 
-def _shared_libraries(programs: Iterable[Path]) -> Iterator[GuestFile]:
+def _shared_libraries(programs: Iterable[Path], also: Iterable[str] = ()) -> Iterator[GuestFile]:
     """All under their own names beside the C library, where the loader looks by itself."""
     libraries, loader = _linked(programs)
     libc = next((path for name, path in libraries.items() if re.match(r"libc\.", name)), None)
@@ -181,9 +217,9 @@ def _shared_libraries(programs: Iterable[Path]) -> Iterator[GuestFile]:
         yield GuestFile(loader.resolve(), PurePosixPath(loader), executable=True)
     if libc is None:
         return
-    unwinder = libc.parent / "libgcc_s.so.1"  # loaded by name when a thread is ended
-    if unwinder.is_file():
-        libraries[unwinder.name] = unwinder
+    for name in (_UNWINDER, *also):
+        if (libc.parent / name).is_file():
+            libraries[name] = libc.parent / name
     for name, path in libraries.items():
         yield GuestFile(path.resolve(), PurePosixPath(libc.parent, name))
 
