@@ -13,6 +13,7 @@ from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject, Value
+from sandbox.artefacts import ArtefactInfo
 from sandbox.services import Service
 
 __all__ = [
@@ -168,6 +169,9 @@ class ExecutionResult(Value):
 
     output_bytes: int = Field(default=0, ge=0)
     """How much it printed in all, also beyond what is kept."""
+
+    artefacts: tuple[ArtefactInfo, ...] = ()
+    """The files that it left behind; only for `returned`."""
 
     exit_code: int | None = None
     tier: Tier = Tier.CONTAINER
