@@ -48,10 +48,18 @@ class Checked(Value):
     exit_code: ExitCode = ExitCode.OK
     """What the command ends with if this is what failed."""
 
+    runtime: str = ""
+    """Of the engine, if it was looked at with one of its runtimes."""
+
 
 def ok(name: str, detail: str) -> Checked:
     """All is well."""
     return Checked(name=name, health=Health.OK, detail=detail)
+
+
+def warning(name: str, detail: str, advice: str) -> Checked:
+    """Something is missing that not everything needs."""
+    return Checked(name=name, health=Health.WARNING, detail=detail, advice=advice)
 
 
 def failed(name: str, detail: str, advice: str, code: ExitCode) -> Checked:
@@ -168,9 +176,6 @@ def check_model(settings: Settings) -> Checked:
     ]
     if not missing:
         return ok("model", f"{settings.model} at {place}, a key is set")
-    return Checked(
-        name="model",
-        health=Health.WARNING,
-        detail=f"at {place}: {'; '.join(missing)}",
-        advice="only `run`, `chat` and `demo --live` need it",
+    return warning(
+        "model", f"at {place}: {'; '.join(missing)}", "only `run`, `chat` and `demo --live` need it"
     )

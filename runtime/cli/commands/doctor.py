@@ -14,7 +14,6 @@ from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
     from runtime.cli.checkup import Checked
-    from runtime.cli.live import EventRenderer
     from runtime.settings import Settings
 
 
@@ -26,7 +25,9 @@ def command(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check Python, the packages, home, store, policy, model and key, and every wall of the engine.
+    """Check Python, the packages, home, store, policy, model and key, and the engine's walls.
+
+    Each runtime that the engine lists is probed in containers of its own.
 
     Exit code 0: all that is needed is there. Otherwise that of the first failure: 3 for the
     engine, 1 for a damaged store, 2 for a policy that is not understood, 4 for packages that
@@ -46,47 +47,17 @@ def command(
 
 async def _check(settings: Settings, *, engine: bool) -> tuple[Checked, ...]:
     from runtime.cli.checkup import check_host  # noqa: PLC0415 - `--help` does without
+    from runtime.cli.enginecheck import check_engine  # noqa: PLC0415 - same
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - same
 
     checks = await check_host(settings)
     if not engine:
         return checks
     with EventRenderer(console(settings, file=sys.stderr)) as renderer:
-        return checks + await _check_engine(settings, renderer)
-
-
-async def _check_engine(settings: Settings, renderer: EventRenderer) -> tuple[Checked, ...]:
-    from runtime.cli.checkup import failed, ok  # noqa: PLC0415 - `--help` does without
-    from sandbox.doctor import probe  # noqa: PLC0415 - same
-    from sandbox.engine import Engine, EngineError, default_docker_host  # noqa: PLC0415 - same
-    from sandbox.errors import SandboxError  # noqa: PLC0415 - same
-    from sandbox.images import ensure_image  # noqa: PLC0415 - same
-
-    url = settings.docker_host or default_docker_host()
-    advice = "start it, or point DOCKER_HOST at one that this user may use"
-    try:
-        connected = await Engine.connect(url)
-    except EngineError as error:
-        return (failed("engine", f"{url}: {error}", advice, ExitCode.MISSING),)
-    try:
-        image = await ensure_image(connected, settings.home / "sandbox", progress=renderer.progress)
-        renderer.progress("probing the engine's walls")
-        results = await probe(connected, image)
-    except (SandboxError, EngineError) as error:
-        return (failed("engine", str(error), advice, ExitCode.MISSING),)
-    finally:
-        renderer.progress_done()
-        await connected.close()
-    wall = "do not run tools on this engine; see docs for what it must hold"
-    return (
-        ok("engine", f"{url}, image {image[:19]}…"),
-        *(
-            ok(result.name, result.detail)
-            if result.ok or not result.required
-            else failed(result.name, result.detail, wall, ExitCode.MISSING)
-            for result in results
-        ),
-    )
+        try:
+            return checks + await check_engine(settings, renderer.progress)
+        finally:
+            renderer.progress_done()
 
 
 def _show(settings: Settings, checks: tuple[Checked, ...]) -> None:
@@ -102,7 +73,12 @@ def _show(settings: Settings, checks: tuple[Checked, ...]) -> None:
         Health.FAILED: Text("✗", style="bold red"),
     }
     table = Table.grid(padding=(0, 2))
+    runtime = ""
     for check in checks:
+        if check.runtime != runtime:
+            runtime = check.runtime
+            table.add_row("", "")
+            table.add_row("", safe(f"runtime {runtime}", "bold"))
         detail = safe(check.detail)
         if check.advice:
             detail.append("\n").append_text(safe(check.advice, "yellow"))
