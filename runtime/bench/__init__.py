@@ -1,0 +1,1 @@
+"""What the sandbox costs, beside what the engine and the kernel cost in the same run."""
