@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,61 +10,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from policies.limits import ResourceLimits
-from policies.permissions import LintLevel
 from policies.value import JsonObject, canonical_json
-from sandbox.base import CallOptions, ExecutionResult, Posture, Program, Timings
+from sandbox.base import CallOptions, ExecutionResult, Program, Timings
 from sandbox.channel import AttachChannel
-from sandbox.container import GuestContainer, attached, piped
-from sandbox.conversation import Call, Conversation, greet
-from sandbox.engine import Engine, EngineError, NoSuchObjectError, default_docker_host
+from sandbox.container import GuestContainer
+from sandbox.conversation import Call, Conversation
+from sandbox.deadlines import Deadlines
+from sandbox.engine import Engine, EngineError, default_docker_host
 from sandbox.errors import (
-    ImageError,
-    SandboxPostureError,
     SandboxUnavailableError,
 )
-from sandbox.folders import ChannelFolders
-from sandbox.hardening import (
-    container_options,
-    host_limit_differences,
-    posture_differences,
-)
-from sandbox.hostlimits import read_host_limits
-from sandbox.identity import new_owner, owner_labels
-from sandbox.images import engine_reference, ensure_image
+from sandbox.folders import remove_orphaned_folders
+from sandbox.identity import new_owner
+from sandbox.images import ensure_image
+from sandbox.launcher import Launcher, Walls
 from sandbox.places import Places
 from sandbox.pool import Pool, PoolClosedError, PoolSettings
-from sandbox.reaper import Janitor, reap_orphans, remove_owned
+from sandbox.reaper import reap_orphans
 from sandbox.runtimes import RUNC, Runtime, check_limits, find_runtime
 
-__all__ = ["DockerSandbox", "SandboxCapacity", "Walls", "open_docker_sandbox"]
+__all__ = ["DockerSandbox", "SandboxCapacity", "open_docker_sandbox"]
 
 _FINISH_SECONDS: Final = 0.05
 """How long a guest that has answered may take to close its channel."""
 
 _NO_CALL_OPTIONS: Final = CallOptions()
-
-
-@dataclass(frozen=True)
-class Walls:
-    """What makes containers alike: those with the same walls share a shelf of the pool."""
-
-    image: str
-    level: LintLevel
-    limits: ResourceLimits
-    sockets: bool
-    calls: int
-
-    @classmethod
-    def of(cls, program: Program, *, image: str, calls: int) -> Self:
-        """What `program` needs for that many calls."""
-        return cls(
-            image=program.image or image,
-            level=program.level,
-            limits=program.limits,
-            sockets=program.sockets,
-            calls=calls,
-        )
 
 
 @dataclass(frozen=True)
@@ -101,15 +71,15 @@ class DockerSandbox:
 
         self._engine = engine
         self._image_digest = image_digest
-        self._references: dict[str, str] = {}
         self._places = Places(
             capacity.concurrency, waiting=capacity.waiting, wait_seconds=capacity.wait_seconds
         )
-        self._runtime = runtime
         self._owns_engine = owns_engine
-        self._folders = ChannelFolders(self.owner) if engine.is_here and runtime.fifo else None
-        self._janitor = Janitor(engine.url, self.owner)
-        self._pool: Pool[Walls, GuestContainer] = Pool(self._start, self._discard, capacity.pool)
+        self._launcher = Launcher(engine, self.owner, runtime)
+        self._pool: Pool[Walls, GuestContainer] = Pool(
+            self._launcher.launch, self._launcher.discard, capacity.pool
+        )
+        self._deadlines = Deadlines()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -162,7 +132,9 @@ class DockerSandbox:
             guest, hit = await self._claim(walls, nested=options.nested)
             try:
                 claim = clock.lap()
-                talk = Conversation(self._engine, guest, program, options.services)
+                talk = Conversation(
+                    self._engine, guest, program, options.services, deadlines=self._deadlines
+                )
                 calls = await talk.hold(encoded)
                 clock.lap()
                 await self._finish(guest, answered=calls[-1].answered)
@@ -188,13 +160,15 @@ class DockerSandbox:
         try:
             return await self._pool.claim(walls, beyond_capacity=nested)
         except PoolClosedError:
-            raise self._unavailable("this sandbox has been closed") from None
+            raise SandboxUnavailableError(
+                "this sandbox has been closed", engine=self._engine.url
+            ) from None
 
     async def _finish(self, guest: GuestContainer, *, answered: bool) -> None:
         """See to it that all has come that the guest had to say."""
         if isinstance(guest.channel, AttachChannel):
             # The engine delivers output behind the answer, at its own pace; only the end is sure.
-            await self._engine.finish(self._discard(guest))
+            await self._engine.finish(self._launcher.discard(guest))
         elif answered:
             await guest.channel.wait_for_end(_FINISH_SECONDS)
         guest.channel.catch_up()
@@ -211,91 +185,13 @@ class DockerSandbox:
         try:
             for guest in self._pool.shut():
                 guest.kill_now()
-            with contextlib.suppress(EngineError):  # a later process of this host reaps the rest
-                await remove_owned(self._engine, self.owner)
+            await self._launcher.remove_all()
             await self._pool.close()
         finally:
-            await self._janitor.close()
-            if self._folders is not None:
-                self._folders.close()
+            self._deadlines.close()
+            await self._launcher.close()
             if self._owns_engine:
                 await self._engine.close()
-
-    async def _start(self, walls: Walls) -> GuestContainer:
-        """A container that is ready and stands as demanded."""
-        guest = await self._create(walls)
-        try:
-            await self._admit(guest, walls)
-        except BaseException:
-            guest.kill_now()
-            await self._engine.finish(self._discard(guest))
-            raise
-        return guest
-
-    async def _admit(self, guest: GuestContainer, walls: Walls) -> None:
-        try:
-            await guest.start()
-        except EngineError as error:
-            raise self._unavailable(error) from error
-        posture = await greet(self._engine, guest)
-        _demand(self._differences(guest.id, posture, walls))
-
-    def _differences(self, container: str, posture: Posture, walls: Walls) -> tuple[str, ...]:
-        """What of this container's walls is not as demanded, as seen from inside and outside."""
-        runtime, limits = self._runtime, walls.limits
-        differences = posture_differences(
-            posture, limits=limits, calls=walls.calls, runtime=runtime
-        )
-        if runtime.limits_hold and not runtime.limits_seen_inside and self._engine.is_here:
-            seen = read_host_limits(container)
-            differences += host_limit_differences(seen, limits=limits, runtime=runtime)
-        return differences
-
-    async def _create(self, walls: Walls) -> GuestContainer:
-        if self._closed:
-            raise self._unavailable("this sandbox has been closed")
-        try:
-            await self._janitor.ensure(self._folders.root if self._folders else None)
-            reference = await self._reference(walls.image)
-
-            def options(folder: Path | None) -> JsonObject:
-                return container_options(
-                    level=walls.level,
-                    limits=walls.limits,
-                    image=reference,
-                    labels=owner_labels(self.owner),
-                    calls=walls.calls,
-                    channel_folder=None if folder is None else str(folder),
-                    sockets=walls.sockets,
-                    runtime=self._runtime,
-                )
-
-            channel = (
-                attached(walls.limits)
-                if self._folders is None
-                else piped(self._folders.root, walls.limits)
-            )
-            return await GuestContainer.create(self._engine, options, channel)
-        except NoSuchObjectError as error:
-            raise ImageError(str(error), engine=self._engine.url) from error
-        except (EngineError, OSError) as error:
-            raise self._unavailable(error) from error
-
-    async def _reference(self, digest: str) -> str:
-        if digest not in self._references:
-            reference = await engine_reference(self._engine, digest)
-            if reference is None:
-                raise NoSuchObjectError(f"the engine has no image {digest}")
-            self._references[digest] = reference
-        return self._references[digest]
-
-    async def _discard(self, guest: GuestContainer) -> None:
-        # What cannot be removed now is removed when the sandbox closes, or after it has died.
-        with contextlib.suppress(EngineError):
-            await guest.dispose()
-
-    def _unavailable(self, reason: object) -> SandboxUnavailableError:
-        return SandboxUnavailableError(str(reason), engine=self._engine.url)
 
     def _result(
         self, call: Call, guest: GuestContainer, timings: Timings, *, image: str, hit: bool
@@ -312,7 +208,7 @@ class DockerSandbox:
             exit_code=verdict.exit_code,
             output=call.output,
             output_bytes=call.output_bytes,
-            runtime=self._runtime.name,
+            runtime=self._launcher.runtime.name,
             image_digest=image,
             container=guest.id,
             pool_hit=hit,
@@ -349,6 +245,7 @@ async def open_docker_sandbox(  # noqa: PLR0913  each is one fact, and half have
         raise SandboxUnavailableError(str(error), engine=url) from error
     try:
         await reap_orphans(engine)
+        await asyncio.to_thread(remove_orphaned_folders)
         found = await find_runtime(engine, runtime)
         if require_limits:
             check_limits(found)
@@ -365,11 +262,6 @@ async def open_docker_sandbox(  # noqa: PLR0913  each is one fact, and half have
         runtime=found,
         owns_engine=True,
     )
-
-
-def _demand(differences: tuple[str, ...]) -> None:
-    if differences:
-        raise SandboxPostureError(differences)
 
 
 class _Stopwatch:
