@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
+from docker_fixtures import RUNTIMES, listed_runtime
 from pydantic import JsonValue
 
 from policies.limits import MIB, ResourceLimits
@@ -16,10 +18,15 @@ from sandbox.engine import Engine
 from sandbox.identity import OWNER_LABEL
 
 
-@pytest.fixture(params=["docker"])
-def subject(request: pytest.FixtureRequest) -> Sandbox:
-    implementation: DockerSandbox = request.getfixturevalue("sandbox")
-    return implementation
+@pytest.fixture(params=RUNTIMES)
+async def subject(
+    request: pytest.FixtureRequest, engine: Engine, owner: str, image_digest: str
+) -> AsyncIterator[Sandbox]:
+    runtime = await listed_runtime(engine, request.config, request.param)
+    async with DockerSandbox(
+        engine, image_digest=image_digest, owner=owner, runtime=runtime
+    ) as sandbox:
+        yield sandbox
 
 
 def program(code: str, function: str = "f", /, **limits: float) -> Program:

@@ -15,9 +15,14 @@ import pytest
 
 from sandbox.docker_sandbox import DockerSandbox
 from sandbox.engine import Engine, EngineError
+from sandbox.errors import UnknownRuntimeError
 from sandbox.identity import OWNER_LABEL, new_owner
 from sandbox.images import ensure_image
 from sandbox.reaper import remove_owned
+from sandbox.runtimes import Runtime, find_runtime
+
+RUNTIMES = ("runc", "runsc")
+"""What the contract and every attack is tried on."""
 
 
 def docker_host() -> str | None:
@@ -26,6 +31,16 @@ def docker_host() -> str | None:
 
 def must_have_engine(config: pytest.Config) -> bool:
     return bool(config.getoption("--require-docker")) or os.environ.get("CI") == "true"
+
+
+async def listed_runtime(engine: Engine, config: pytest.Config, name: str) -> Runtime:
+    """The runtime of that name; without it tests fail where an engine is required."""
+    try:
+        return await find_runtime(engine, name)
+    except UnknownRuntimeError as error:
+        if must_have_engine(config):
+            pytest.fail(f"{name} is required here, but: {error}", pytrace=False)
+        pytest.skip(f"no {name}: {error}")
 
 
 @pytest.fixture(scope="session")
