@@ -6,7 +6,8 @@ RuntimeFailure
 ├── ModelError             the model's service gave no answer (exit 3)
 │   └── ModelUnavailableError  no key, no such model, no connection
 ├── AnalyzerError          the analysis process could not be run (exit 4)
-└── TranscriptError        a session's record cannot be read (exit 1)
+├── TranscriptError        a session's record cannot be read (exit 1)
+└── ArtefactError          a file that a call left is missing, damaged, or cannot be kept (exit 1)
 """
 
 from __future__ import annotations
@@ -68,5 +69,11 @@ class AnalyzerError(RuntimeFailure):
 
 class TranscriptError(RuntimeFailure):
     """A session's record is missing or unreadable."""
+
+    exit_code = ExitCode.NO
+
+
+class ArtefactError(RuntimeFailure):
+    """A file that a call left behind is missing or damaged, or cannot be kept."""
 
     exit_code = ExitCode.NO

@@ -11,11 +11,17 @@ from policies.display import escape_text
 from policies.evidence import Evidence, Outcome, TrialKind
 from policies.findings import Finding, Severity
 from policies.value import JsonObject, Value
+from sandbox.artefacts import Artefact, ArtefactInfo
 from sandbox.base import ExecutionResult
 from toolstore.models import Lifecycle, ToolVersion
 
 FINDINGS_HEAD: Final = "\nFindings:\n"
 """Parts what came of a definition from what was found, in the words for a model."""
+
+_FILES_HEAD: Final = (
+    "It made these files. The user can open them, and tools that read files are given them from "
+    "now on, by name:"
+)
 
 
 class DefinitionOutcome(Value):
@@ -130,15 +136,25 @@ class CallOutcome(Value):
     """None where the call never reached the sandbox."""
 
     execution: ExecutionResult | None = None
+    artefacts: tuple[Artefact, ...] = ()
+    """The files that it left behind, and those of the tools that it called; none of an error."""
 
     def to_text(self) -> str:
         """What the model reads: the value as JSON, marked as what it is, nothing unprintable."""
         if self.is_error:
             return str(self.content)
         value = printable_json(self.content)
-        return (
+        text = (
             f'{{"tool":"{self.ref}","untrusted":true,"characters":{len(value)},"result":{value}}}'
         )
+        if not self.artefacts:
+            return text
+        return "\n".join([text, _FILES_HEAD, *(f"- {describe_file(a)}" for a in self.artefacts)])
+
+
+def describe_file(file: ArtefactInfo) -> str:
+    """A file in one line; its name has only characters that mean nothing elsewhere."""
+    return f"{file.name} ({file.media_type}, {file.size_bytes:,} bytes, {file.digest})"
 
 
 def printable_json(value: JsonValue) -> str:
