@@ -145,7 +145,7 @@ class Launcher:
         return self._references[digest]
 
     async def discard(self, guest: GuestContainer) -> None:
-        """Kill it and remove it; what cannot be removed now goes with a later one, or when this closes."""
+        """Kill it and remove it; what cannot be removed now goes with a later one."""
         try:
             await guest.dispose()
             while self._left:
