@@ -278,7 +278,9 @@ class Pool(Generic[_K, _G]):
         for kind, shelf in waited_for:
             if self._starting >= settings.starts + extra:
                 return
-            if self.total >= settings.capacity + extra and not self._make_room(shelf):
+            if self.total >= settings.capacity + extra:
+                if len(self._spent) + self._discarding < len(waited_for):
+                    self._make_room(shelf)
                 return
             self._spawn_start(kind, shelf)
         for kind, shelf in self._shelves.items():
@@ -296,13 +298,12 @@ class Pool(Generic[_K, _G]):
     def _idle(self) -> int:
         return self._starting + sum(len(shelf.ready) for shelf in self._shelves.values())
 
-    def _make_room(self, wanted: _Shelf[_G]) -> bool:
+    def _make_room(self, wanted: _Shelf[_G]) -> None:
         """Give up a ready guest of another kind for one that somebody waits for."""
         for shelf in self._shelves.values():
             if shelf is not wanted and shelf.ready:
                 self._spent.append(shelf.ready.popleft()[1])
-                return True
-        return False
+                return
 
     def _retire(self) -> None:
         """Give up what is dead, or has stood for long and is not wanted any more."""
