@@ -15,6 +15,7 @@ from policies.permissions import LintLevel
 from policies.value import JsonObject, Value
 from sandbox.artefacts import ArtefactInfo
 from sandbox.services import Service
+from sandbox.traffic import NetworkEvent
 
 __all__ = [
     "ApprovedVersion",
@@ -184,6 +185,8 @@ class ExecutionResult(Value):
     timings: Timings = Timings()
     usage: Usage = Usage()
     posture: Posture
+    traffic: tuple[NetworkEvent, ...] = ()
+    """What it asked of the network, allowed or not."""
 
 
 class Sandbox(Protocol):
