@@ -1,6 +1,6 @@
 """Files that calls left behind, kept by the digest of their bytes, and the record of who made them.
 
-`<folder>/sha256/<two digits>/<digest>` holds bytes, written once and verified on every read;
+`<folder>/<two digits>/<digest>` holds bytes, written once and verified on every read;
 `<folder>/records.jsonl` has one line for each file that a call left.
 """
 
@@ -156,13 +156,13 @@ class ArtefactStore:
         match = re.fullmatch(r"sha256:([0-9a-f]{64})", digest)
         if match is None:
             raise ArtefactError(f"{digest!r} is no whole digest")
-        return self._folder / "sha256" / match[1][:2] / match[1]
+        return self._folder / match[1][:2] / match[1]
 
     def _write(self, digest: str, data: bytes) -> None:
         path = self._path(digest)
         if path.exists():
             return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         beside = path.with_name(f".{path.name[:16]}-{secrets.token_hex(4)}")
         try:
             with os.fdopen(os.open(beside, _NEW_FILE, 0o600), "wb") as file:
