@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,21 +15,22 @@ __all__ = ["WHAT", "Ledger"]
 
 WHAT: Final = {
     Kind.FORK: "fork + wait",
-    Kind.PIPE: "a byte through pipes to a process and back",
-    Kind.PYTHON: "python3 -c, no sandbox",
-    Kind.ENGINE_ATTACH: "engine: create + start + attach",
-    Kind.ENGINE_REMOVE: "engine: create + start + remove",
+    Kind.PIPE: "pipe round trip",
+    Kind.PYTHON: "python3 -c",
+    Kind.ENGINE_ATTACH: "engine create+start+attach",
+    Kind.ENGINE_REMOVE: "engine create+start+remove",
     Kind.COLD: "container, cold",
     Kind.POOL_HIT: "container, pool hit",
-    Kind.BURST: "container, burst from a filled pool",
+    Kind.BURST: "container, burst",
     Kind.STEADY: "container, steady",
     Kind.PROCESS: "process tier",
-    Kind.MEMORY: "warm container, its own memory",
-    Kind.TIMEOUT: "time-out: time over the limit",
-    Kind.PEER_FRESH: "peer",
-    Kind.PEER_REUSED: "peer, one environment for all calls",
+    Kind.MEMORY: "warm container, own memory",
+    Kind.TIMEOUT: "time-out, over the limit",
+    Kind.PEER_FRESH: "fresh",
+    Kind.PEER_REUSED: "reused",
 }
 
+_PEERS: Final = frozenset({Kind.PEER_FRESH, Kind.PEER_REUSED})
 _WITH_RATES: Final = frozenset({Kind.BURST, Kind.STEADY, Kind.PROCESS})
 """Where one call follows the last without a pause even with one at once."""
 
@@ -74,15 +76,20 @@ class Ledger:
     def add_times(
         self,
         kind: Kind,
-        seconds: tuple[float, ...],
+        seconds: Sequence[float],
         *,
+        name: str = "",
         wall_seconds: float = 0.0,
         at_once: int = 1,
     ) -> None:
-        """Times that were taken elsewhere."""
-        entry = self._entry(kind, "", at_once)
+        """Times that were taken elsewhere; `name` tells peers apart."""
+        entry = self._entry(kind, name, at_once)
         entry.seconds += seconds
         entry.wall_seconds += wall_seconds
+
+    def note(self, kind: Kind, name: str, text: str) -> None:
+        """Something to know about a peer's times."""
+        self._entry(kind, name, 1).notes.append(text)
 
     def add_memory(self, runtime: str, size_bytes: int, how: str) -> None:
         """What a warm container of that runtime needs."""
@@ -103,10 +110,12 @@ class Ledger:
 
 def _row(kind: Kind, runtime: str, at_once: int, entry: _Entry) -> Row:
     has_rate = entry.seconds and entry.wall_seconds and (kind in _WITH_RATES or at_once > 1)
+    # A peer has a name where we have a runtime.
+    what, on = (runtime, WHAT[kind]) if kind in _PEERS else (WHAT[kind], runtime)
     return Row(
         kind=kind,
-        what=WHAT[kind],
-        runtime=runtime,
+        what=what,
+        runtime=on,
         at_once=at_once,
         latency=summarise(entry.seconds) if entry.seconds else None,
         calls_per_second=len(entry.seconds) / entry.wall_seconds if has_rate else None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from runtime.bench.report import Group
+from runtime.bench.groups import Group
 
-__all__ = ["FULL", "QUICK", "Plan", "Share"]
+__all__ = ["FULL", "QUICK", "Plan", "Share", "plan_of"]
 
 BURST: Final = 16
 
@@ -44,6 +45,9 @@ class Plan:
     slice. The engine by itself has half of that between them."""
 
     other_slices: tuple[tuple[int, int, float], ...]
+    command: str = ""
+    """What somebody typed to get this, without its options."""
+
     quick: bool = False
     runtimes: tuple[str, ...] = ()
     """The ones that are measured; none named is all that the engine lists."""
@@ -77,3 +81,14 @@ QUICK: Final = Plan(
     quick=True,
 )
 """Shows that everything works; its times say little."""
+
+
+def plan_of(command: str, *, quick: bool, groups: Iterable[Group], runtimes: Iterable[str]) -> Plan:
+    """What somebody asked for; no groups and no runtimes named are all of them."""
+    plan = QUICK if quick else FULL
+    return replace(
+        plan,
+        command=command,
+        groups=frozenset(groups) or plan.groups,
+        runtimes=tuple(runtimes),
+    )

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runtime.bench.errors import PlotError
 from runtime.bench.report import BenchReport, Kind, Row
 from runtime.bench.table import machine_line
+from runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PlotError", "draw", "needs"]
+__all__ = ["draw", "needs"]
 
 _FLOORS: Final = frozenset(
     {Kind.FORK, Kind.PIPE, Kind.PYTHON, Kind.ENGINE_ATTACH, Kind.ENGINE_REMOVE}
@@ -25,18 +27,15 @@ _ROW_INCHES: Final = 0.28
 _WIDTH_INCHES: Final = 11.0
 
 
-class PlotError(Exception):
-    """No picture can be drawn."""
-
-
 def needs(file: Path) -> None:
     """See before a long run that its picture can be drawn.
 
     Raises:
-        PlotError: matplotlib is not installed, or the file's kind is not known.
+        PlotError: matplotlib is not installed.
+        UsageError: The file's kind is not known.
     """
     if file.suffix not in _SUFFIXES:
-        raise PlotError(f"--plot {file}: expected a name that ends in {' or '.join(_SUFFIXES)}")
+        raise UsageError(f"--plot {file}: expected a name that ends in {' or '.join(_SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
         raise PlotError(
             "a plot needs matplotlib, which is not installed: pip install 'toolkiln[bench]'"
@@ -47,7 +46,8 @@ def draw(report: BenchReport, file: Path) -> None:
     """Write the picture of `report` to `file`.
 
     Raises:
-        PlotError: It cannot be drawn.
+        PlotError: matplotlib is not installed.
+        UsageError: The file's kind is not known.
         OSError: The file cannot be written.
     """
     needs(file)

@@ -9,19 +9,7 @@ from pydantic import Field
 from policies.value import Value
 from runtime.bench.samples import Summary
 
-__all__ = ["BenchReport", "Check", "CpuPerCall", "Group", "Kind", "Machine", "Row"]
-
-
-class Group(StrEnum):
-    """What can be left out of a run."""
-
-    BARE = "bare"
-    COLD = "cold"
-    POOL = "pool"
-    STEADY = "steady"
-    PROCESS = "process"
-    MEMORY = "memory"
-    TIMEOUT = "timeout"
+__all__ = ["BenchReport", "Check", "CpuPerCall", "Kind", "Machine", "Row"]
 
 
 class Kind(StrEnum):
@@ -71,7 +59,7 @@ class Row(Value):
     memory_bytes: int | None = None
     pool_hits: int | None = None
     ratio: float | None = None
-    """To the row of this run that `against` names: of rates where both have one, else of medians."""
+    """To the row of this run that `against` names: of rates if both have one, else of medians."""
 
     against: str = ""
     note: str = ""
@@ -122,5 +110,8 @@ class BenchReport(Value):
     seconds: float = Field(ge=0)
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
+    peers: tuple[str, ...] = ()
+    """Other libraries that did the same work, with their versions."""
+
     skipped: tuple[str, ...] = ()
     """What could not be measured, and why."""

@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeAlias
 
 from policies.value import JsonObject
+from runtime.bench.errors import BenchError
 from runtime.bench.floors import EngineFloor, floor_options, kernel_times
+from runtime.bench.groups import Group
 from runtime.bench.ledger import Ledger
 from runtime.bench.loops import all_at_once, for_a_while, in_turn, shared_out
 from runtime.bench.meters import container_memory
 from runtime.bench.plan import Plan
-from runtime.bench.report import BenchReport, Group, Kind, Machine
+from runtime.bench.report import BenchReport, Kind, Machine
 from runtime.bench.subjects import ADD, Subject, open_subject
 from runtime.bench.targets import checks_of, compare
-from sandbox.engine import Engine, EngineError
-from sandbox.errors import SandboxError
+from sandbox.engine import Engine, EngineError, default_docker_host
+from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.identity import new_owner
-from sandbox.images import engine_reference
+from sandbox.images import engine_reference, ensure_image
 from sandbox.reaper import Janitor, remove_owned
 from sandbox.runtimes import Runtime, find_runtime, list_runtimes
 
-__all__ = ["run_bench"]
+__all__ = ["RoundStep", "bench_engine"]
 
 _PROCESSES_AT_ONCE: Final = (4, 8, 16)
 _SPARE: Final = 4
@@ -48,12 +51,17 @@ class _Contestant:
         return self.subject.runtime
 
 
+RoundStep: TypeAlias = Callable[[int, Ledger], Awaitable[None]]
+"""Something else that has its turn in each round; it gets the round's number."""
+
+
 @dataclass
 class _Run:
     """What the steps of a run share."""
 
     plan: Plan
     progress: Callable[[str], None]
+    also: RoundStep | None = None
     ledger: Ledger = field(default_factory=Ledger)
     skipped: list[str] = field(default_factory=list)
 
@@ -73,6 +81,8 @@ class _Run:
                 await self._pool(contestant)
                 await self._process(contestant)
                 await self._time_outs(contestant)
+            if self.also is not None:
+                await self.also(number, self.ledger)
 
     async def _bare(self) -> None:
         times = await kernel_times(self.plan.bare)
@@ -166,32 +176,55 @@ class _Run:
                 self.skipped.append(f"{on.name}: the memory of a container cannot be read here")
 
 
-async def run_bench(
-    engine: Engine,
-    image_digest: str,
+async def bench_engine(
+    docker_host: str | None,
+    state_dir: Path,
     plan: Plan,
     *,
-    command: str,
     progress: Callable[[str], None],
+    also: RoundStep | None = None,
 ) -> BenchReport:
-    """Measure on every runtime that is planned for and ready, the engine's default first.
+    """Connect to an engine, see to its guest image, and measure, with `also` in each round.
 
     Raises:
-        SandboxError: The engine has no runtime that is ready, or failed in between.
-        EngineError: The engine failed.
+        SandboxError: There is no engine or image, none of its runtimes is ready, or it failed.
         BenchError: A call did not do what it was called for.
     """
+    url = docker_host or default_docker_host()
+    try:
+        engine = await Engine.connect(url)
+        try:
+            image = await ensure_image(engine, state_dir, progress=progress)
+            run = _Run(plan, progress, also)
+            return await _measure(engine, image, run)
+        finally:
+            await engine.close()
+    except* EngineError as errors:
+        raise SandboxUnavailableError(str(_first(errors)), engine=url) from errors
+    except* (SandboxError, BenchError) as errors:
+        raise _first(errors) from None
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One cause of a group of groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _measure(engine: Engine, image_digest: str, run: _Run) -> BenchReport:
+    """On every runtime that is planned for and ready, the engine's default first."""
     start = time.perf_counter()
     machine = await _machine(engine)
-    run = _Run(plan, progress)
     async with _contestants(engine, image_digest, run) as contestants:
         await run.memory(contestants)
         await run.rounds(contestants)
         await run.steady(contestants)
     rows = compare(run.ledger.rows())
     return BenchReport(
-        command=command,
-        quick=plan.quick,
+        command=run.plan.command,
+        quick=run.plan.quick,
         machine=machine,
         seconds=time.perf_counter() - start,
         rows=rows,

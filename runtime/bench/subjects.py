@@ -11,6 +11,7 @@ from typing import Final
 
 from policies.limits import ResourceLimits
 from policies.value import sha256_digest
+from runtime.bench.errors import BenchError
 from sandbox.base import (
     ApprovedVersion,
     CallOptions,
@@ -19,14 +20,15 @@ from sandbox.base import (
     Program,
     Tier,
 )
-from sandbox.docker_sandbox import DockerSandbox, SandboxCapacity, Walls
+from sandbox.docker_sandbox import DockerSandbox, SandboxCapacity
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
 from sandbox.identity import OWNER_LABEL
+from sandbox.launcher import Walls
 from sandbox.pool import PoolSettings
 from sandbox.runtimes import Runtime
 
-__all__ = ["ADD", "BenchError", "Subject", "open_subject"]
+__all__ = ["ADD", "Subject", "open_subject"]
 
 ADD: Final = Program(code='def run(a, b):\n    return {"sum": a + b}\n', function="run")
 """The same work for everybody."""
@@ -47,10 +49,6 @@ _APPROVED: Final = CallOptions(
 _SETTLE_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
 _REST_SECONDS: Final = 0.03
-
-
-class BenchError(Exception):
-    """A call did not do what it was called for, so its time says nothing."""
 
 
 @dataclass

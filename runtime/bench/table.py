@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -10,9 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.bench.report import BenchReport, Check, Machine, Row
+from runtime.bench.samples import Summary
 from runtime.bench.targets import MEGABYTE
 
-__all__ = ["checks_table", "machine_line", "report_view", "rows_table"]
+__all__ = [
+    "checks_table",
+    "machine_line",
+    "markdown",
+    "memory_lines",
+    "report_view",
+    "rows_table",
+    "short",
+]
 
 _NOTHING = "-"
 
@@ -22,6 +31,7 @@ def report_view(report: BenchReport) -> RenderableType:
     parts: list[RenderableType] = [
         Text(machine_line(report.machine), style="dim"),
         rows_table(report.rows),
+        *map(Text, memory_lines(report.rows)),
     ]
     if report.checks:
         parts.append(checks_table(report.checks))
@@ -42,80 +52,104 @@ def machine_line(machine: Machine) -> str:
 
 
 def rows_table(rows: Iterable[Row]) -> Table:
-    """A line for each thing that was measured."""
-    table = Table(title="Times in ms, CPU in ms a call", title_justify="left")
-    table.add_column("what", overflow="fold")
-    table.add_column("runtime")
-    for name in ("at once", "calls", "median", "p95", "p99", "calls/s", "CPU all", "host", "guest"):
-        table.add_column(name, justify="right")
-    table.add_column("MB", justify="right")
-    table.add_column("to baseline", justify="right")
-    table.add_column("note", overflow="fold")
+    """A line for each thing that was timed; eighty columns hold it."""
+    table = Table(title="Times in ms", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("what", no_wrap=True)
+    table.add_column("on", no_wrap=True)
+    for name in ("n", "median", "p95", "p99", "calls/s", "CPU", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    last = None
     for row in rows:
-        table.add_row(*_cells(row))
+        if row.latency is not None:
+            if last is not None and row.kind is not last:
+                table.add_row()
+            table.add_row(*_cells(row, row.latency))
+            last = row.kind
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    latency, cpu = row.latency, row.cpu
+def _cells(row: Row, latency: Summary) -> tuple[str, ...]:
+    machine = row.cpu.machine_ms if row.cpu else None
     return (
         row.what,
         row.runtime,
         str(row.at_once),
-        str(latency.count) if latency else "",
-        *(
-            (_ms(latency.median_ms), _ms(latency.p95_ms), _ms(latency.p99_ms))
-            if latency
-            else ("", "", "")
-        ),
-        "" if row.calls_per_second is None else _short(row.calls_per_second),
-        *((_ms(cpu.machine_ms), _ms(cpu.host_ms), _ms(cpu.guest_ms)) if cpu else ("", "", "")),
-        "" if row.memory_bytes is None else f"{row.memory_bytes / MEGABYTE:.1f}",
-        "" if row.ratio is None else f"x {_short(row.ratio)}",
-        _note(row),
+        short(latency.median_ms),
+        _or_nothing(latency.p95_ms),
+        _or_nothing(latency.p99_ms),
+        "" if row.calls_per_second is None else short(row.calls_per_second),
+        "" if machine is None else short(machine),
+        "" if row.ratio is None else f"x{short(row.ratio)}",
     )
 
 
-def _note(row: Row) -> str:
-    parts = [row.note] if row.note else []
-    if row.pool_hits is not None and row.latency:
-        parts.append(f"{row.pool_hits} pool hits")
-    if row.against:
-        parts.append(f"baseline: {row.against}")
-    return "; ".join(parts)
+def memory_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """What a warm container needs on each runtime, and how that was found out."""
+    for row in rows:
+        if row.memory_bytes is not None:
+            size = short(row.memory_bytes / MEGABYTE)
+            yield f"{row.what} on {row.runtime}: {size} MB ({row.note})"
 
 
 def checks_table(checks: Iterable[Check]) -> Table:
     """A line for each thing that is wanted."""
-    table = Table(title="Wanted", title_justify="left")
+    table = Table(title="Wanted", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("what", overflow="fold")
     table.add_column("runtime")
     table.add_column("measured", justify="right")
     table.add_column("wanted", justify="right")
     table.add_column("")
-    marks = {
-        True: Text("ok", style="green"),
-        False: Text("missed", style="bold red"),
-        None: Text("not measured", style="dim"),
-    }
+    styles = {True: "green", False: "bold red", None: "dim"}
     for check in checks:
-        measured = _NOTHING if check.measured is None else _short(check.measured)
-        bound = "≥" if check.at_least else "≤"
-        table.add_row(
-            check.what,
-            check.runtime,
-            f"{measured} {check.unit}",
-            f"{bound} {check.wanted:g} {check.unit}",
-            marks[check.ok],
-        )
+        *cells, verdict = _check_cells(check)
+        table.add_row(*cells, Text(verdict, style=styles[check.ok]))
     return table
 
 
-def _ms(value: float | None) -> str:
-    return _NOTHING if value is None else _short(value)
+def _check_cells(check: Check) -> tuple[str, ...]:
+    bound = "≥" if check.at_least else "≤"
+    words = {True: "ok", False: "missed", None: "not measured"}
+    return (
+        check.what,
+        check.runtime,
+        f"{_or_nothing(check.measured)} {check.unit}",
+        f"{bound} {check.wanted:g} {check.unit}",
+        words[check.ok],
+    )
 
 
-def _short(value: float) -> str:
+def markdown(report: BenchReport) -> str:
+    """The same for a document."""
+    heads = ("what", "on", "at once", "median", "p95", "p99", "calls/s", "CPU", "ratio")
+    rows: list[tuple[str, ...]] = [heads, ("---", "---", *["---:"] * 7)]
+    rows += [_cells(row, row.latency) for row in report.rows if row.latency]
+    wanted: list[tuple[str, ...]] = [
+        ("wanted", "on", "measured", "bound", ""),
+        ("---", "---", "---:", "---:", "---"),
+    ]
+    wanted += [_check_cells(check) for check in report.checks]
+    return "\n".join(
+        (
+            f"{machine_line(report.machine)}; {report.seconds:.0f} s.\n",
+            *map(_markdown_row, rows),
+            "",
+            *(f"{line}\n" for line in memory_lines(report.rows)),
+            *map(_markdown_row, wanted),
+            "",
+            *(f"Not measured: {line}\n" for line in report.skipped),
+        )
+    )
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _or_nothing(value: float | None) -> str:
+    return _NOTHING if value is None else short(value)
+
+
+def short(value: float) -> str:
     """Three digits that count."""
     if value >= 100:  # noqa: PLR2004  no digit after the point is left then
         return f"{value:,.0f}"

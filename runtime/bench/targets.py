@@ -31,13 +31,16 @@ def _compared(row: Row, rows: Sequence[Row]) -> Row:
     baseline = _BASELINES.get(row.kind)
     if baseline is None:
         return row
-    other = _find(rows, baseline, row.runtime, row.at_once) or _find(
-        rows, baseline, "", row.at_once
-    )
+    other = _find(rows, baseline, row.runtime, row.at_once) or _bare(rows, baseline, row.at_once)
     if other is None:
         return row
     ratio = _ratio(row, other)
     return row if ratio is None else row.model_copy(update={"ratio": ratio, "against": other.what})
+
+
+def _bare(rows: Sequence[Row], kind: Kind, at_once: int) -> Row | None:
+    """The baseline of what has no runtime of its own, such as a peer: the first one's."""
+    return next((row for row in rows if row.kind is kind and row.at_once == at_once), None)
 
 
 def _ratio(row: Row, other: Row) -> float | None:
@@ -74,14 +77,14 @@ def _latency_checks(rows: Sequence[Row], runtime: str) -> tuple[Check, ...]:
     memory = _find(rows, Kind.MEMORY, runtime, 1)
     return (
         Check(
-            what="container tier, pool hit, median",
+            what="container, pool hit, median",
             runtime=runtime,
             measured=hit.latency.median_ms if hit and hit.latency else None,
             wanted=1.2,
             unit="ms",
         ),
         Check(
-            what="container tier, pool hit, p95",
+            what="container, pool hit, p95",
             runtime=runtime,
             measured=hit.latency.p95_ms if hit and hit.latency else None,
             wanted=5.0,
@@ -95,14 +98,14 @@ def _latency_checks(rows: Sequence[Row], runtime: str) -> tuple[Check, ...]:
             unit="ms",
         ),
         Check(
-            what="cold, of the engine's create + start + attach",
+            what="cold, of create+start+attach",
             runtime=runtime,
             measured=cold.ratio if cold else None,
             wanted=1.2,
             unit="x",
         ),
         Check(
-            what="a warm container's own memory",
+            what="warm container, own memory",
             runtime=runtime,
             measured=memory.memory_bytes / MEGABYTE if memory and memory.memory_bytes else None,
             wanted=12.0,
@@ -117,7 +120,7 @@ def _rate_checks(rows: Sequence[Row], runtime: str) -> tuple[Check, ...]:
     bare = _best_rate(rows, Kind.ENGINE_REMOVE, runtime)
     return (
         Check(
-            what="container tier, steady, of the engine's best create + start + remove",
+            what="steady, of the bare engine's best",
             runtime=runtime,
             measured=best / bare if best and bare else None,
             wanted=0.9,
@@ -148,7 +151,7 @@ def _timeout_checks(rows: Sequence[Row], runtime: str) -> tuple[Check, ...]:
     row = _find(rows, Kind.TIMEOUT, runtime, 1)
     return (
         Check(
-            what="time-out, worst time over the limit",
+            what="time-out, worst over the limit",
             runtime=runtime,
             measured=row.latency.worst_ms if row and row.latency else None,
             wanted=200.0,

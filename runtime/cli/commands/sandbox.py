@@ -1,24 +1,37 @@
-"""`toolkiln sandbox`: the image that tools run in."""
+"""`toolkiln sandbox`: the image that tools run in, and what it costs to run them."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.bench.groups import Group
 from runtime.cli.invocation import settings_of
-from runtime.cli.output import AsJson, console, print_json, print_lines, run_async
+from runtime.cli.output import (
+    AsJson,
+    answer_no,
+    console,
+    json_of,
+    print_json,
+    print_lines,
+    print_rich,
+    run_async,
+)
 
 if TYPE_CHECKING:
+    from runtime.bench.plan import Plan
+    from runtime.bench.report import BenchReport
     from runtime.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Prepare the sandbox.")
+app = typer.Typer(no_args_is_help=True, help="Prepare and measure the sandbox.")
 
 
 @app.callback()
 def _group() -> None:
-    """Prepare the sandbox."""
+    """Prepare and measure the sandbox."""
 
 
 @app.command()
@@ -38,3 +51,70 @@ async def _build(settings: Settings) -> str:
     with EventRenderer(console(settings, file=sys.stderr)) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return (await runtime.sandbox()).image_digest
+
+
+@app.command()
+def bench(  # noqa: PLR0913 - each is one choice of a person
+    ctx: typer.Context,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="See that it works; the times say little.")
+    ] = False,
+    group: Annotated[
+        list[Group] | None, typer.Option("--group", help="Measure these alone; may be repeated.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", help="Of those that the engine lists; may be repeated."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw it, as .svg or .png (needs matplotlib)."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if anything that is wanted is missed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure calls on every runtime of the engine, beside the bare engine and the bare kernel.
+
+    Takes about five minutes, or a quarter of one with --quick, on a machine that should do
+    nothing else meanwhile.
+    """
+    from runtime.bench.plan import plan_of  # noqa: PLC0415 - `--help` does without
+    from runtime.bench.plot import draw, needs  # noqa: PLC0415 - same
+
+    settings = settings_of(ctx)
+    if plot is not None:
+        needs(plot)
+    plan = plan_of(
+        "toolkiln sandbox bench", quick=quick, groups=group or (), runtimes=runtime or ()
+    )
+    report = run_async(_bench(settings, plan))
+    if plot is not None:
+        draw(report, plot)
+    if as_json:
+        print_json(json_of(report))
+    else:
+        _show(settings, report)
+    if check and any(each.ok is False for each in report.checks):
+        answer_no()
+
+
+async def _bench(settings: Settings, plan: Plan) -> BenchReport:
+    from runtime.bench.run import bench_engine  # noqa: PLC0415 - `--help` does without
+    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - same
+
+    with EventRenderer(console(settings, file=sys.stderr)) as renderer:
+        return await bench_engine(
+            settings.docker_host,
+            settings.home / "sandbox",
+            plan,
+            progress=renderer.progress,
+        )
+
+
+def _show(settings: Settings, report: BenchReport) -> None:
+    from runtime.bench.table import report_view  # noqa: PLC0415 - JSON does without
+
+    print_rich(settings, report_view(report))
