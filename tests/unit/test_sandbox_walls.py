@@ -19,11 +19,12 @@ from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from sandbox import seccomp
 from sandbox.base import Posture
-from sandbox.container import Intake, Notice
 from sandbox.engine import ContainerState
-from sandbox.frames import Frame, Kind, Stream, encode_frame
-from sandbox.hardening import container_options, posture_differences
+from sandbox.errors import SandboxLostError
+from sandbox.frames import Frame, Kind, encode_frame
+from sandbox.hardening import HARNESS_PACKAGE, container_options, posture_differences
 from sandbox.identity import PROCESS_LABEL, ProcessIdentity, owner_labels
+from sandbox.intake import Intake, Notice
 from sandbox.verdict import judge_answer, judge_exit, judge_notice
 
 GUEST = Path(sandbox.__file__).parent / "guest"
@@ -53,7 +54,7 @@ def test_the_options_are_these_and_no_others() -> None:
             "-B",
             "-X",
             "utf8",
-            "/opt/harness.pyc",
+            "/opt/harness",
         ],
         "Cmd": [str(128 * MIB + 2048 * MIB)],
         "Env": [],
@@ -305,17 +306,13 @@ def test_a_label_of_another_kind_is_nobodys(label: str) -> None:
 # --- what a guest says, and what came of it
 
 
-def stream(of: Stream, data: bytes) -> bytes:
-    return bytes((of, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
-
-
 def test_output_is_kept_to_the_ceiling_and_counted_beyond() -> None:
     intake = Intake(ResourceLimits(output_bytes=10))
-    intake.take(stream(Stream.OUTPUT, "äöü".encode()))
+    intake.take_output("äöü".encode())
     assert intake.notice is None
     assert intake.new_output() == "äöü"
 
-    intake.take(stream(Stream.OUTPUT, b"abc" + "ß".encode() + b"x" * 100))
+    intake.take_output(b"abc" + "ß".encode() + b"x" * 100)
 
     assert intake.notice is Notice.OUTPUT_FULL
     assert intake.new_output() == "abc"
@@ -324,8 +321,8 @@ def test_output_is_kept_to_the_ceiling_and_counted_beyond() -> None:
 
 def test_a_broken_channel_stays_broken() -> None:
     intake = Intake(ResourceLimits())
-    intake.take(stream(Stream.FRAMES, b"\xff" * 9))
-    intake.take(stream(Stream.FRAMES, encode_frame(Kind.VALUE, 1, b"1")))
+    intake.take_frames(b"\xff" * 9)
+    intake.take_frames(encode_frame(Kind.VALUE, 1, b"1"))
 
     assert intake.notice is Notice.BROKEN
     assert not intake.frames
@@ -337,7 +334,6 @@ def test_a_broken_channel_stays_broken() -> None:
         (0, False, False, Outcome.CRASHED, None),
         (1, False, False, Outcome.CRASHED, None),
         (137, True, False, Outcome.OUT_OF_MEMORY, "memory"),
-        (137, False, False, Outcome.CRASHED, None),
         (0, True, False, Outcome.CRASHED, None),
         (139, False, False, Outcome.CRASHED, None),
         (152, False, False, Outcome.LIMIT_EXCEEDED, "cpu"),
@@ -355,6 +351,17 @@ def test_an_end_without_an_answer(
 
     assert (verdict.outcome, verdict.limit, verdict.exit_code) == (outcome, limit, code)
     assert verdict.error_message
+
+
+def test_a_kill_that_the_guest_cannot_have_done_is_not_its_own() -> None:
+    state = ContainerState(running=False, exit_code=137, oom_killed=False, error="", pid=0)
+
+    with pytest.raises(SandboxLostError) as caught:
+        judge_exit(state, half_a_frame=False, limits=LIMITS)
+    own = judge_exit(state, half_a_frame=False, limits=LIMITS, can_kill_itself=True)
+
+    assert not caught.value.retry_safe
+    assert own.outcome is Outcome.CRASHED
 
 
 @pytest.mark.parametrize(
@@ -393,7 +400,7 @@ def test_the_guest_imports_nothing_but_the_standard_library() -> None:
                 found = {(node.module or "").partition(".")[0]}
             else:
                 continue
-            assert found <= sys.stdlib_module_names
+            assert found <= sys.stdlib_module_names | {HARNESS_PACKAGE}
 
 
 def test_importing_the_sandbox_does_not_import_the_engines_sdk() -> None:
