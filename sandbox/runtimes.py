@@ -89,6 +89,11 @@ class Runtime:
         return self.kind in (RuntimeKind.RUNSC, RuntimeKind.KATA)
 
     @property
+    def can_kill_itself(self) -> bool:
+        """Whether a guest can kill its first process: gVisor's kernel does not protect it."""
+        return self.kind is RuntimeKind.RUNSC
+
+    @property
     def limits_seen_inside(self) -> bool:
         """Whether a guest can see its control group, so that its posture tells of the limits."""
         return self.kind is not RuntimeKind.RUNSC
