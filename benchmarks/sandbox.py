@@ -33,7 +33,7 @@ from runtime.bench.posture import (
     SeenPosture,
     posture_markdown,
     posture_report,
-    posture_table,
+    posture_view,
     probe_tiers,
 )
 from runtime.bench.report import BenchReport
@@ -124,7 +124,7 @@ def main() -> int:
         write_json(report, chosen.json)
     shown: RenderableType
     if isinstance(report, PostureReport):
-        shown = posture_markdown(report) if chosen.markdown else posture_table(report)
+        shown = posture_markdown(report) if chosen.markdown else posture_view(report)
     else:
         shown = markdown(report) if chosen.markdown else report_view(report)
         if chosen.plot is not None:

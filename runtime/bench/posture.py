@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
+from rich.console import Group as Stack
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +27,7 @@ __all__ = [
     "SeenPosture",
     "posture_markdown",
     "posture_report",
-    "posture_table",
+    "posture_view",
     "probe_program",
     "probe_script",
     "probe_tiers",
@@ -195,7 +197,18 @@ ASPECTS: Final = (
 """What is asked; `good` is what a sandbox for a function of a stranger would have."""
 
 
-def posture_table(report: PostureReport) -> Table:
+def posture_view(report: PostureReport) -> RenderableType:
+    """The table, and why some of it is empty."""
+    return Stack(_table(report), *(Text(line, style="yellow") for line in _unseen(report)))
+
+
+def _unseen(report: PostureReport) -> Iterable[str]:
+    for subject in report.subjects:
+        if subject.seen is None:
+            yield f"{subject.who}: the probe cannot run there: {subject.error}"
+
+
+def _table(report: PostureReport) -> Table:
     """A column for each sandbox, a line for each thing; what is not good stands out."""
     table = Table(title="What code finds around itself", title_justify="left")
     table.add_column("", overflow="fold")
@@ -215,7 +228,7 @@ def _cell(aspect: Aspect, subject: SeenPosture) -> Text:
 
 def _kernel(subject: SeenPosture, report: PostureReport) -> Text:
     if subject.seen is None:
-        return Text(subject.error[:60] or "?", style="dim")
+        return Text("?", style="dim")
     kernel = str(subject.seen.get("kernel"))
     return Text("the host's" if kernel == report.host_kernel else kernel)
 
@@ -229,7 +242,7 @@ def posture_markdown(report: PostureReport) -> str:
         for aspect in ASPECTS
     ]
     rows.append(["kernel", *(_kernel(subject, report).plain for subject in report.subjects)])
-    return "".join(_markdown_row(row) for row in rows)
+    return "".join((*map(_markdown_row, rows), *(f"\n{line}\n" for line in _unseen(report))))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ _TOLD_BY_PROC = (
     "/sys/firmware",
 )
 _DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "9p", "virtiofs", "fuse")
+_OF_THE_CONTAINER = ("/", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _UNLIMITED = 1 << 60
 
 
@@ -77,12 +78,12 @@ def _writable_root() -> bool:
 
 
 def _mounts_of_the_host() -> list[str]:
-    """Folders of the host's disk that can be written to; not what the engine makes for names."""
+    """Folders of the host's disk that can be written to; not the files that each container gets."""
     found = []
     for line in _text("/proc/self/mountinfo").splitlines():
         own, _, shared = line.partition(" - ")
         path, kind = own.split(" ")[4], shared.split(" ")[0]
-        if path != "/" and kind in _DISKS and os.access(path, os.W_OK):
+        if path not in _OF_THE_CONTAINER and kind in _DISKS and os.access(path, os.W_OK):
             found.append(path)
     return sorted(found)
 
