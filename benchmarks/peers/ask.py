@@ -26,7 +26,9 @@ MODULES: Final = (
     "openai_agents_docker",
 )
 AT_ONCE: Final = 8
-REUSED_CALLS: Final = 10
+REUSED_CALLS: Final = 25
+TURN_SECONDS: Final = 2.0
+MOST_CALLS: Final = 25
 _SERVE: Final = Path(__file__).parent / "serve.py"
 _ORDER_SECONDS: Final = 180.0
 _END_SECONDS: Final = 20.0
@@ -107,11 +109,12 @@ class Peers:
             f"{peer.name}: not installed ({peer.missing})" for peer in processes if peer.missing
         )
         self.failed: list[str] = []
+        self._slowest: dict[str, float] = {}
 
     async def take_turn(self, number: int, ledger: Ledger) -> None:
-        """A fresh call and some in one environment of each; eight fresh ones at once, once."""
+        """Fresh calls of each; in the first round also in one environment, and eight at once."""
         for peer in self._there:
-            for kind, at_once, order in _orders(number):
+            for kind, at_once, order in _orders(number, self._calls(peer.name)):
                 answer = await peer.ask(order)
                 if "error" in answer:
                     self.failed.append(f"{peer.name}: {answer['error']}")
@@ -123,6 +126,13 @@ class Peers:
                     wall_seconds=answer["wall_seconds"],
                     at_once=at_once,
                 )
+                if (kind, at_once) == (Kind.PEER_FRESH, 1):
+                    self._slowest[peer.name] = max(answer["seconds"])
+
+    def _calls(self, name: str) -> int:
+        """How many fresh calls fit into its turn; one at least."""
+        slowest = self._slowest.get(name)
+        return 1 if slowest is None else max(1, min(MOST_CALLS, int(TURN_SECONDS / slowest)))
 
     async def look_around(self) -> list[SeenPosture]:
         """What the probe sees in each."""
@@ -136,15 +146,16 @@ class Peers:
         return found
 
 
-def _orders(number: int) -> list[tuple[Kind, int, JsonObject]]:
-    orders: list[tuple[Kind, int, JsonObject]] = [
-        (Kind.PEER_FRESH, 1, {"do": "fresh", "calls": 1, "at_once": 1}),
+def _orders(number: int, calls: int) -> list[tuple[Kind, int, JsonObject]]:
+    fresh: JsonObject = {"do": "fresh", "calls": calls, "at_once": 1}
+    if number > 0:
+        return [(Kind.PEER_FRESH, 1, fresh)]
+    burst: JsonObject = {"do": "fresh", "calls": AT_ONCE, "at_once": AT_ONCE}
+    return [
+        (Kind.PEER_FRESH, 1, fresh),
         (Kind.PEER_REUSED, 1, {"do": "reused", "calls": REUSED_CALLS}),
+        (Kind.PEER_FRESH, AT_ONCE, burst),
     ]
-    if number == 0:
-        burst: JsonObject = {"do": "fresh", "calls": AT_ONCE, "at_once": AT_ONCE}
-        orders.append((Kind.PEER_FRESH, AT_ONCE, burst))
-    return orders
 
 
 @asynccontextmanager

@@ -58,7 +58,12 @@ def _word(error: OSError) -> str:
 
 
 def _way_out() -> str:
-    """`route` where a packet would leave, else why it would not."""
+    """`route` where a packet would leave, else why it would not.
+
+    The table of routes is asked too, because a filter may let some kinds of socket through.
+    """
+    if len(_text("/proc/net/route").splitlines()) > 1:
+        return "route"
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.connect(_NOWHERE)

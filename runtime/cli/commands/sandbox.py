@@ -61,11 +61,12 @@ def bench(  # noqa: PLR0913 - each is one choice of a person
         bool, typer.Option("--quick", help="See that it works; the times say little.")
     ] = False,
     group: Annotated[
-        list[Group] | None, typer.Option("--group", help="Measure these alone; may be repeated.")
+        list[Group] | None,
+        typer.Option("--group", metavar="GROUP", help=f"Of {', '.join(Group)}; may be repeated."),
     ] = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option("--runtime", help="Of those that the engine lists; may be repeated."),
+        typer.Option("--runtime", metavar="NAME", help="One that the engine lists; repeatable."),
     ] = None,
     plot: Annotated[
         Path | None,

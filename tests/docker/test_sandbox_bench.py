@@ -1,0 +1,45 @@
+"""The benchmark runs and says what it has measured; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.bench.report import BenchReport, Kind
+from sandbox.engine import Engine
+from sandbox.identity import OWNER_LABEL
+from sandbox.runtimes import list_runtimes
+
+
+@pytest.mark.timeout(120)
+async def test_a_quick_run_measures_everything_and_leaves_nothing(
+    engine: Engine, image_digest: str, tmp_path: Path
+):
+    runtime = (await list_runtimes(engine))[0].name
+    before = {container.id for container in await engine.list_by_label(OWNER_LABEL)}
+    arguments = ("sandbox", "bench", "--quick", "--json", "--runtime", runtime)
+
+    done = subprocess.run(  # noqa: ASYNC221  nothing else is to run meanwhile
+        [sys.executable, "-m", "runtime", "--home", str(tmp_path), *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = BenchReport.model_validate(json.loads(done.stdout))
+    rows = {row.kind: row for row in report.rows}
+    assert set(Kind) - set(rows) <= {Kind.PEER_FRESH, Kind.PEER_REUSED}
+    for kind, row in rows.items():
+        assert kind is Kind.MEMORY or row.latency is not None, kind
+    hit = rows[Kind.POOL_HIT]
+    assert hit.latency
+    assert hit.pool_hits == hit.latency.count
+    after = {container.id for container in await engine.list_by_label(OWNER_LABEL)}
+    assert after <= before
