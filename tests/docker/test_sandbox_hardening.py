@@ -8,17 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from docker_fixtures import RUNTIMES, listed_runtime
 
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
 from sandbox.base import Program
-from sandbox.container import GuestContainer
-from sandbox.conversation import Conversation
-from sandbox.doctor import observe, probe, probe_source
+from sandbox.container import GuestContainer, attached
+from sandbox.conversation import greet
+from sandbox.doctor import probe, probe_source
 from sandbox.engine import Engine
 from sandbox.hardening import container_options, posture_differences
 from sandbox.identity import OWNER_LABEL
+from sandbox.observation import observe
 
 LIMITS = ResourceLimits(
     wall_seconds=20, memory_bytes=64 * MIB, pids=24, tmp_bytes=4 * MIB, tmp_files=64, open_files=64
@@ -89,7 +91,7 @@ MUTATIONS: dict[str, tuple[Mutation, str]] = {
     "tmpfs noexec": (without_tmpfs_option("noexec"), "options that /tmp lacks"),
     "tmpfs nosuid": (without_tmpfs_option("nosuid"), "options that /tmp lacks"),
     "tmpfs nodev": (without_tmpfs_option("nodev"), "options that /tmp lacks"),
-    "tmpfs size": (without_tmpfs_option("size"), "size of /tmp"),
+    "tmpfs size": (without_tmpfs_option("size"), "bytes of /tmp"),
     "tmpfs inodes": (without_tmpfs_option("nr_inodes"), "options that /tmp lacks"),
     "network": (without("NetworkMode"), "interfaces"),
     "ipc": (without("IpcMode"), "writable mounts"),
@@ -152,11 +154,18 @@ async def test_an_option_taken_away_is_missed(
         assert any(difference.startswith(noticed) for difference in differences), differences
 
 
-async def test_the_whole_set_of_options_is_found_sound(engine: Engine, image_digest: str) -> None:
-    results = await probe(engine, image_digest)
+@pytest.mark.parametrize("name", RUNTIMES)
+async def test_the_whole_set_of_options_is_found_sound(
+    name: str, engine: Engine, image_digest: str, pytestconfig: pytest.Config
+) -> None:
+    runtime = await listed_runtime(engine, pytestconfig, name)
 
-    assert [result for result in results if not result.ok] == []
-    assert {"memory", "no sockets", "posture"} <= {result.name for result in results}
+    results = await probe(engine, image_digest, runtime)
+
+    assert [result for result in results if result.required and not result.ok] == []
+    assert {"memory", "no sockets", "posture", "control group"} <= {
+        result.name for result in results
+    }
 
 
 @pytest.mark.parametrize("level", [LintLevel.L0, LintLevel.L1])
@@ -176,12 +185,11 @@ async def test_the_guest_ends_with_the_connection_to_it(
 ) -> None:
     options = options_for(owner, image_digest)
     options["StdinOnce"] = tied
-    program = Program(code="", function="f", level=LintLevel.L2, limits=LIMITS)
-    guest = await GuestContainer.create(engine, options, LIMITS)
+    guest = await GuestContainer.create(engine, lambda _: options, attached(LIMITS))
     try:
         await guest.start()
-        await Conversation(engine, guest, program).greet()
-        guest.hang_up()
+        await greet(engine, guest)
+        guest.channel.close()
         for _ in range(20):
             if not (await engine.inspect(guest.id)).running:
                 break
