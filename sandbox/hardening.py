@@ -1,19 +1,25 @@
-"""From limits to the options of one container, and from a posture to what is wrong with it.
+"""From limits to the options of one container.
 
 Pure: the same program gives the same options. Each option has a test that fails without it.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Final, TypeAlias
+from typing import Final
 
-from policies.limits import MIB, ResourceLimits
+from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
 from sandbox import seccomp
-from sandbox.base import Posture
-from sandbox.hostlimits import HostLimits
+from sandbox.ceilings import (
+    CPU_PERIOD_MICROSECONDS,
+    OOM_SCORE_ADJUSTMENT,
+    address_space_bytes,
+    cpu_quota,
+    group_memory_bytes,
+    group_task_count,
+    process_limits,
+)
 from sandbox.runtimes import RUNC, Runtime, RuntimeKind
 
 __all__ = [
@@ -23,13 +29,10 @@ __all__ = [
     "HARNESS_PATH",
     "HOSTNAME",
     "INTERPRETER_PATH",
+    "MASKED_PATHS",
     "PACKAGES_PATH",
-    "address_space_bytes",
     "container_options",
-    "cpu_seconds",
-    "host_limit_differences",
     "may_create_processes",
-    "posture_differences",
 ]
 
 GUEST_UID: Final = 65534
@@ -46,16 +49,7 @@ CHANNEL_PATH: Final = "/run/toolkiln"
 """Where the guest finds the pipes to the host."""
 
 
-_CPU_PERIOD_MICROSECONDS: Final = 100_000
-_OOM_SCORE_ADJUSTMENT: Final = 500
-_MESSAGE_QUEUE_BYTES: Final = 0
-_FILTERED: Final = 2
-"""What the kernel calls a process with a filter of system calls."""
-
-_ENVIRONMENT: Final = frozenset({"HOME", "HOSTNAME", "LC_CTYPE", "PATH"})
-"""What an engine sets by itself; the harness clears it before a tool runs."""
-
-_MASKED_PATHS: Final = (
+MASKED_PATHS: Final = (
     # What the engine masks when nobody says otherwise,
     "/proc/acpi",
     "/proc/asound",
@@ -84,43 +78,10 @@ _READ_ONLY_PATHS: Final = (
     "/proc/sysrq-trigger",
 )
 
-_RUNTIME_MEMORY_BYTES: Final = 64 * MIB
-"""For a kernel that runs beside the guest, in its control group: gVisor's takes 30 MiB."""
-
-_RUNTIME_PIDS: Final = 256
-"""For that kernel's own threads."""
-
-_PIDS_FOR_ONE: Final = 4
-"""What one process of the guest takes of the host, with such a kernel."""
-
-_INTERPRETER_BYTES: Final = 96 * MIB
-"""Address space of the idle interpreter, most of it one thread's stack and reserved heap."""
-
-_KERNEL_MOUNTS: Final = frozenset({"/dev", "/dev/pts", "/proc", "/sys/fs/cgroup"})
-"""Mounts that the runtime makes writable for root; nobody else can write there."""
-
 
 def may_create_processes(level: LintLevel) -> bool:
     """Whether a tool of that level may start processes."""
     return level in (LintLevel.L2, LintLevel.L3)
-
-
-def cpu_seconds(limits: ResourceLimits, calls: int) -> int:
-    """Processor time after which the kernel ends the guest: more than its quota can give it."""
-    return math.ceil(limits.wall_seconds * max(limits.cpus, 1.0)) * calls + 1
-
-
-def address_space_bytes(limits: ResourceLimits, runtime: Runtime = RUNC) -> int:
-    """Ceiling of the address space of each process.
-
-    Mappings cost no memory until they are used: each thread alone maps 8 MiB of stack and up
-    to 64 MiB of heap, so a ceiling near the memory limit would refuse what fits. Where no
-    control group holds the memory, that is what stands in for it.
-    """
-    if not runtime.limits_hold:
-        return limits.memory_bytes + _INTERPRETER_BYTES
-    gib = 1024**3
-    return 2 * limits.memory_bytes + 2 * gib
 
 
 def container_options(  # noqa: PLR0913  each is one fact about the container
@@ -145,7 +106,7 @@ def container_options(  # noqa: PLR0913  each is one fact about the container
         **_ceilings(limits, runtime),
         "Ulimits": [
             {"Name": name, "Soft": soft, "Hard": hard}
-            for name, (soft, hard) in _ulimits(limits, calls, runtime).items()
+            for name, (soft, hard) in process_limits(limits, calls, runtime).items()
         ],
         **_channel_mount(channel_folder, runtime),
         **({} if runtime.is_default else {"Runtime": runtime.name}),
@@ -202,9 +163,9 @@ def _walls(level: LintLevel, *, sockets: bool, runtime: Runtime) -> JsonObject:
         "CgroupnsMode": "private",
         "IpcMode": "none",
         "LogConfig": {"Type": "none", "Config": {}},
-        "MaskedPaths": list(_MASKED_PATHS),
+        "MaskedPaths": list(MASKED_PATHS),
         "NetworkMode": "none",
-        "OomScoreAdj": _OOM_SCORE_ADJUSTMENT,
+        "OomScoreAdj": OOM_SCORE_ADJUSTMENT,
         "ReadonlyPaths": list(_READ_ONLY_PATHS),
         "ReadonlyRootfs": True,
         "RestartPolicy": {"Name": "no"},
@@ -214,13 +175,13 @@ def _walls(level: LintLevel, *, sockets: bool, runtime: Runtime) -> JsonObject:
 
 def _ceilings(limits: ResourceLimits, runtime: Runtime) -> JsonObject:
     """What is counted."""
-    memory = _group_memory_bytes(limits, runtime)
+    memory = group_memory_bytes(limits, runtime)
     return {
-        "CpuPeriod": _CPU_PERIOD_MICROSECONDS,
-        "CpuQuota": _cpu_quota(limits),
+        "CpuPeriod": CPU_PERIOD_MICROSECONDS,
+        "CpuQuota": cpu_quota(limits),
         "Memory": memory,
         "MemorySwap": memory,
-        "PidsLimit": _group_pids(limits, runtime),
+        "PidsLimit": group_task_count(limits, runtime),
         "Tmpfs": {
             "/tmp": (  # noqa: S108  the guest's own
                 f"rw,noexec,nosuid,nodev,size={limits.tmp_bytes},"
@@ -228,170 +189,3 @@ def _ceilings(limits: ResourceLimits, runtime: Runtime) -> JsonObject:
             )
         },
     }
-
-
-def _pids(limits: ResourceLimits) -> int:
-    return limits.pids + 1  # the harness listens in a thread of its own
-
-
-def _cpus(limits: ResourceLimits) -> float:
-    return _cpu_quota(limits) / _CPU_PERIOD_MICROSECONDS
-
-
-def _cpu_quota(limits: ResourceLimits) -> int:
-    least = 1_000  # the kernel refuses less
-    return max(least, int(limits.cpus * _CPU_PERIOD_MICROSECONDS))
-
-
-def _group_memory_bytes(limits: ResourceLimits, runtime: Runtime) -> int:
-    extra = _RUNTIME_MEMORY_BYTES if runtime.kind is RuntimeKind.RUNSC else 0
-    return limits.memory_bytes + extra
-
-
-def _group_pids(limits: ResourceLimits, runtime: Runtime) -> int:
-    """In the host's count; what the guest's own kernel counts, `nproc` holds."""
-    if runtime.kind is RuntimeKind.RUNSC:
-        return _RUNTIME_PIDS + _PIDS_FOR_ONE * _pids(limits)
-    return _pids(limits)
-
-
-def _ulimits(limits: ResourceLimits, calls: int, runtime: Runtime) -> dict[str, tuple[int, int]]:
-    """Soft and hard limit by name."""
-    cpu = cpu_seconds(limits, calls)
-    ceilings = {
-        "core": (0, 0),
-        "cpu": (cpu, cpu + 1),
-        "fsize": (limits.file_bytes, limits.file_bytes),
-        "msgqueue": (_MESSAGE_QUEUE_BYTES, _MESSAGE_QUEUE_BYTES),
-        "nofile": (limits.open_files, limits.open_files),
-    }
-    if runtime.kind is RuntimeKind.RUNSC:
-        # Counted in its own kernel. The host's would count all containers of this user together.
-        ceilings["nproc"] = (_pids(limits), _pids(limits))
-    return ceilings
-
-
-def posture_differences(
-    posture: Posture, *, limits: ResourceLimits, calls: int = 1, runtime: Runtime = RUNC
-) -> tuple[str, ...]:
-    """What the guest sees that is not what was demanded; empty when all is well."""
-    return _differences(
-        *_identity(posture, runtime),
-        *_kernel(posture, runtime),
-        *_isolation(posture, limits, runtime),
-        *_group_limits(posture, limits, runtime),
-        *_process_limits(posture, limits, calls, runtime),
-    )
-
-
-def host_limit_differences(
-    seen: HostLimits, *, limits: ResourceLimits, runtime: Runtime
-) -> tuple[str, ...]:
-    """What the host's kernel does not hold a container to as demanded, whatever the guest sees."""
-    page = 4096
-    return _differences(
-        (
-            "memory limit of the control group",
-            seen.memory_bytes,
-            _group_memory_bytes(limits, runtime) // page * page,
-        ),
-        ("process limit of the control group", seen.pids, _group_pids(limits, runtime)),
-        ("processors of the control group", seen.cpus, _cpus(limits)),
-    )
-
-
-_Check: TypeAlias = tuple[str, object, object]
-"""What it is called, what was seen, what was demanded."""
-
-
-def _differences(*checks: _Check) -> tuple[str, ...]:
-    return tuple(
-        f"{name} is {seen!r}, demanded {demanded!r}"
-        for name, seen, demanded in checks
-        if seen != demanded
-    )
-
-
-def _identity(posture: Posture, runtime: Runtime) -> list[_Check]:
-    nothing = "0" * 16
-    groups = sorted({GUEST_UID, *posture.groups})
-    # gVisor never grants privileges on execution, and its status has no line that says so.
-    no_new_privileges = posture.no_new_privileges or runtime.kind is RuntimeKind.RUNSC
-    filtered = posture.seccomp_mode if runtime.system_call_filter else _FILTERED
-    return [
-        ("uid", posture.uid, GUEST_UID),
-        ("gid", posture.gid, GUEST_UID),
-        ("groups", groups, [GUEST_UID]),
-        ("capabilities_effective", posture.capabilities_effective, nothing),
-        ("capabilities_bounding", posture.capabilities_bounding, nothing),
-        ("no_new_privileges", no_new_privileges, True),
-        ("seccomp_mode", filtered, _FILTERED),
-        ("hostname", posture.hostname, HOSTNAME),
-        ("environment beyond the engine's own", sorted({*posture.environment} - _ENVIRONMENT), []),
-    ]
-
-
-def _kernel(posture: Posture, runtime: Runtime) -> list[_Check]:
-    """A guest that sees the host's kernel has none of its own, whatever the runtime is called."""
-    if not runtime.host_kernel or runtime.kind is RuntimeKind.OTHER:
-        return []
-    shown = "the host's" if posture.kernel == runtime.host_kernel else "its own"
-    demanded = "its own" if runtime.own_kernel else "the host's"
-    return [(f"the kernel of a guest on {runtime.name} ({posture.kernel})", shown, demanded)]
-
-
-def _isolation(posture: Posture, limits: ResourceLimits, runtime: Runtime) -> list[_Check]:
-    gvisor = runtime.kind is RuntimeKind.RUNSC
-    mounts = dict(mount.rpartition(":")[::2] for mount in posture.writable_mounts)
-    options = set(mounts.get("/tmp", "").split(","))  # noqa: S108  the guest's own
-    # gVisor has no devices to open there, no programs that change users, and no count of files.
-    demanded = {"noexec", "rw"} | (
-        set() if gvisor else {"nosuid", "nodev", f"nr_inodes={limits.tmp_files}"}
-    )
-    masks = {path for path in _MASKED_PATHS if path.startswith("/proc/")}  # of nothing, for files
-    channel = {CHANNEL_PATH} if gvisor else set()
-    expected = {"/tmp", *channel, *_KERNEL_MOUNTS, *masks}  # noqa: S108  the guest's own
-    others = sorted(set(mounts) - expected)
-    return [
-        ("interfaces", posture.interfaces, ("lo",)),
-        ("root_read_only", posture.root_read_only, True),
-        ("writable mounts beyond /tmp", others, []),
-        ("options that /tmp lacks", sorted(demanded - options), []),
-        ("bytes of /tmp", _tmp_bytes(options), _whole_pages(limits.tmp_bytes)),
-    ]
-
-
-def _tmp_bytes(options: set[str]) -> int | None:
-    """Linux says kibibytes, gVisor bytes."""
-    size = next((option[5:] for option in sorted(options) if option.startswith("size=")), "")
-    number, unit = (size[:-1], 1024) if size.endswith("k") else (size, 1)
-    return _whole_pages(int(number) * unit) if number.isdigit() else None
-
-
-def _whole_pages(size: int) -> int:
-    page = 4096
-    return -(-size // page) * page
-
-
-def _group_limits(posture: Posture, limits: ResourceLimits, runtime: Runtime) -> list[_Check]:
-    if not runtime.limits_seen_inside:
-        return []
-    swap = posture.memory_and_swap_limit_bytes
-    page = 4096
-    memory = limits.memory_bytes // page * page
-    return [
-        ("memory_limit_bytes", posture.memory_limit_bytes, memory),
-        # A kernel that does not count swap has nothing to show.
-        ("memory_and_swap_limit_bytes", memory if swap is None else swap, memory),
-        ("pids_limit", posture.pids_limit, _pids(limits)),
-        ("cpus", posture.cpus, _cpus(limits)),
-        ("oom_score_adjustment", posture.oom_score_adjustment, _OOM_SCORE_ADJUSTMENT),
-    ]
-
-
-def _process_limits(
-    posture: Posture, limits: ResourceLimits, calls: int, runtime: Runtime
-) -> list[_Check]:
-    ulimits = {name: soft for name, (soft, _) in _ulimits(limits, calls, runtime).items()}
-    demanded = {"as": address_space_bytes(limits, runtime), **ulimits}
-    return [(f"rlimit {name}", posture.rlimits.get(name), demanded[name]) for name in demanded]

@@ -10,13 +10,14 @@ from typing import Final, Self
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
+from sandbox.attestation import host_limit_differences, posture_differences
 from sandbox.base import Posture, Program
 from sandbox.container import GuestContainer, attached, piped
 from sandbox.conversation import greet
 from sandbox.engine import Engine, EngineError, NoSuchObjectError
 from sandbox.errors import ImageError, SandboxPostureError, SandboxUnavailableError
 from sandbox.folders import ChannelFolders
-from sandbox.hardening import container_options, host_limit_differences, posture_differences
+from sandbox.hardening import container_options
 from sandbox.hostlimits import read_host_limits
 from sandbox.identity import owner_labels
 from sandbox.images import engine_reference

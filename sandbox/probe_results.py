@@ -8,7 +8,7 @@ from typing import Final
 from policies.evidence import Outcome
 from policies.limits import MIB, ResourceLimits
 from policies.value import JsonObject, Value
-from sandbox.hardening import host_limit_differences, posture_differences
+from sandbox.attestation import host_limit_differences, posture_differences
 from sandbox.observation import Observation
 from sandbox.runtimes import Runtime, RuntimeKind
 

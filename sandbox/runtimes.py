@@ -1,7 +1,7 @@
 """The OCI runtimes that an engine lists: which kind each is, and what it passes and holds.
 
 What is told here comes from the engine's configuration; whether it is so is seen in the posture
-of each container (`hardening.posture_differences`) and, for limits that a guest cannot see, in
+of each container (`attestation.posture_differences`) and, for limits that a guest cannot see, in
 its control group (`hostlimits`).
 """
 

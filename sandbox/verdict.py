@@ -10,10 +10,10 @@ from pydantic import JsonValue, ValidationError
 from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.value import Value
+from sandbox.ceilings import cpu_seconds
 from sandbox.engine import ContainerState
 from sandbox.errors import SandboxLostError
 from sandbox.frames import Frame, FrameError, FrameTooLargeError, Kind, decode_json
-from sandbox.hardening import cpu_seconds
 from sandbox.intake import Notice
 from sandbox.usage import GroupReading
 

@@ -13,12 +13,13 @@ from docker_fixtures import RUNTIMES, listed_runtime
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
+from sandbox.attestation import posture_differences
 from sandbox.base import Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import greet
 from sandbox.doctor import probe, probe_source
 from sandbox.engine import Engine
-from sandbox.hardening import container_options, posture_differences
+from sandbox.hardening import container_options
 from sandbox.identity import OWNER_LABEL
 from sandbox.observation import observe
 

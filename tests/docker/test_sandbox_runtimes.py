@@ -18,12 +18,13 @@ from docker_fixtures import docker_host, listed_runtime
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
+from sandbox.attestation import host_limit_differences, posture_differences
 from sandbox.base import ExecutionResult, Outcome, Program
 from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
 from sandbox.doctor import probe, probe_source
 from sandbox.engine import Engine
 from sandbox.errors import LimitsNotHeldError, SandboxPostureError, UnknownRuntimeError
-from sandbox.hardening import container_options, host_limit_differences, posture_differences
+from sandbox.hardening import container_options
 from sandbox.identity import OWNER_LABEL
 from sandbox.observation import Observation, observe
 from sandbox.runtimes import Runtime, RuntimeKind, find_runtime

@@ -13,14 +13,11 @@ from pydantic import JsonValue
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
+from sandbox.attestation import host_limit_differences, posture_differences
 from sandbox.base import Posture
+from sandbox.ceilings import address_space_bytes
 from sandbox.errors import LimitsNotHeldError, SandboxUnavailableError
-from sandbox.hardening import (
-    address_space_bytes,
-    container_options,
-    host_limit_differences,
-    posture_differences,
-)
+from sandbox.hardening import container_options
 from sandbox.hostlimits import HostLimits
 from sandbox.runtimes import RUNC, Runtime, RuntimeKind, check_limits, read_runtimes
 

@@ -18,11 +18,12 @@ from policies.evidence import Outcome
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from sandbox import seccomp
+from sandbox.attestation import posture_differences
 from sandbox.base import Posture
 from sandbox.engine import ContainerState
 from sandbox.errors import SandboxLostError
 from sandbox.frames import Frame, Kind, encode_frame
-from sandbox.hardening import HARNESS_PACKAGE, container_options, posture_differences
+from sandbox.hardening import HARNESS_PACKAGE, container_options
 from sandbox.identity import PROCESS_LABEL, ProcessIdentity, owner_labels
 from sandbox.intake import Intake, Notice
 from sandbox.verdict import judge_answer, judge_exit, judge_notice
