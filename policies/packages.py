@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PackageRequirement",
     "RequirementError",
+    "constraints",
     "granted_requirements",
     "package_problems",
     "read_allowed",
@@ -169,6 +170,12 @@ def granted_requirements(packages: Iterable[str], settings: PackageSettings) -> 
         before = together.get(granted.name)
         together[granted.name] = _satisfiable(before.joined(granted)) if before else granted
     return tuple(sorted(str(requirement) for requirement in together.values()))
+
+
+def constraints(settings: PackageSettings) -> tuple[str, ...]:
+    """What the policy says of versions, for packages that come along as well; without extras."""
+    allowed = read_allowed(settings.allow).values()
+    return tuple(sorted(f"{grant.name}{grant.versions}" for grant in allowed if grant.versions))
 
 
 def versions_outside(settings: PackageSettings, versions: Mapping[str, str]) -> tuple[str, ...]:

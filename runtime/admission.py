@@ -20,12 +20,17 @@ from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
 from policies.evidence import Evidence, Trial
 from policies.findings import Finding, Severity, Stage, has_errors
+from policies.grants import grant_problems
 from policies.limits import ResourceLimits
+from policies.rulebook import RULES
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from runtime.analyzer import Analyzer
+from runtime.composition import Composition
+from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, StageFinished, StageStarted
 from runtime.outcome import DefinitionOutcome
+from runtime.pinning import pin_tools
 from runtime.tools import ignore_progress
 from runtime.trial_findings import findings_of
 from runtime.trials import plan_trials, run_trials
@@ -44,6 +49,20 @@ from toolstore.store import ToolStore
 _STATIC_STAGES = (Stage.LIMITS, Stage.LINT, Stage.SCHEMA)
 
 
+def _ungranted(source: ToolSource, profile: PolicyProfile) -> tuple[Finding, ...]:
+    """What the source declares and the policy does not grant."""
+    return tuple(
+        Finding(
+            rule=problem.rule,
+            severity=RULES[problem.rule].severity,
+            stage=RULES[problem.rule].stage,
+            message=problem.message,
+            suggestion=problem.suggestion,
+        )
+        for problem in grant_problems(source.permissions, profile)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What the trials came to."""
@@ -55,19 +74,22 @@ class Proof:
 class Admission:
     """Admits tools into one store, under one policy, proven in one sandbox."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is one part that it carries values between
         self,
         *,
         analyzer: Analyzer,
         sandbox: Callable[[], Awaitable[Sandbox]],
         store: ToolStore,
-        profile: PolicyProfile,
+        equipment: Equipment,
+        composition: Composition,
         clock: Callable[[], datetime],
     ) -> None:
         self._analyzer = analyzer
         self._sandbox = sandbox
         self._store = store
-        self._profile = profile
+        self._equipment = equipment
+        self._profile = equipment.profile
+        self._composition = composition
         self._clock = clock
 
     async def define(
@@ -82,13 +104,15 @@ class Admission:
             SandboxError: The sandbox failed; nothing was decided and nothing stored.
             ToolStoreError: The store failed; nothing was stored.
         """
+        source, unpinned = await pin_tools(source, self._store)
         analysis = await self._analyse(source, on_event)
-        findings = analysis.report.findings
+        findings = (*analysis.report.findings, *_ungranted(source, self._profile), *unpinned)
         if has_errors(findings) or analysis.source_schema is None:
             return DefinitionOutcome.refused(source.name, findings)
 
         sandbox = await self._sandbox()
-        digest = version_digest(source, analysis.source_schema, sandbox.image_digest)
+        image = await image_digest(source.permissions, sandbox)
+        digest = version_digest(source, analysis.source_schema, image)
         known = await self._known(source.name, digest)
         if known is not None:
             return known
@@ -97,7 +121,7 @@ class Admission:
         evidence = Evidence(
             subject=digest,
             source_digest=source.digest,
-            image_digest=sandbox.image_digest,
+            image_digest=image,
             report=analysis.report,
             trials=proof.trials,
             findings=proof.findings,
@@ -112,7 +136,7 @@ class Admission:
         submission = Submission(
             source=source,
             source_schema=analysis.source_schema,
-            image_digest=sandbox.image_digest,
+            image_digest=image,
             level=analysis.report.level,
             evidence=evidence,
             decision=decision,
@@ -177,7 +201,7 @@ class Admission:
         start = time.monotonic()
         plan = await plan_trials(source, source_schema, self._profile.evidence, self.limits)
         on_event(StageStarted(tool=source.name, stage=Stage.TRIALS, steps=plan.steps))
-        trials = await run_trials(plan, sandbox, on_event)
+        trials = await run_trials(plan, sandbox, self._equipment, self._composition, on_event)
         findings = findings_of(plan, trials)
         on_event(
             StageFinished(

@@ -7,17 +7,26 @@ call here. What is sent to the sandbox is hashed once more, just before it is se
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from policies.evidence import Outcome
-from policies.limits import ResourceLimits
+from policies.grants import grant_problems
+from policies.problems import Problem
 from policies.validation import validate
 from policies.value import JsonObject
+from runtime.artefacts import ArtefactStore
+from runtime.composition import CallScope, Composition
+from runtime.equipment import Equipment, image_digest
 from runtime.messages import ToolSpec
 from runtime.outcome import CallOutcome
 from runtime.tools import CallContext, ToolAnswer
 from runtime.verdicts import error_text, stopped_text
-from sandbox.base import ExecutionResult, Program, Sandbox
+from sandbox.artefacts import Artefact
+from sandbox.base import ExecutionResult, Sandbox
+from sandbox.files import FilesRefusedError
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
 from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion, version_digest
 from toolstore.search import Bm25Index, searchable_text
@@ -42,18 +51,27 @@ class LoadedTool:
 
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Run the version once in the sandbox."""
-        del context
-        outcome = await self._loader.run(self.version, arguments)
+        outcome = await self._loader.call(self.version, arguments, files=context.files)
         return ToolAnswer(content=outcome.to_text(), is_error=outcome.is_error)
 
 
 class ToolLoader:
     """All tools that the store offers now: a `Catalog` over one store and one sandbox."""
 
-    def __init__(self, store: ToolStore, sandbox: SandboxSource, limits: ResourceLimits) -> None:
+    def __init__(
+        self,
+        store: ToolStore,
+        sandbox: SandboxSource,
+        equipment: Equipment,
+        artefacts: ArtefactStore,
+    ) -> None:
         self._store = store
         self._sandbox = sandbox
-        self._limits = limits
+        self._equipment = equipment
+        self._artefacts = artefacts
+        self.composition = Composition(store.get, self.run)
+        """Carries out the calls that tools make of one another."""
+
         self._head = -1
         self._current: dict[str, ToolSummary] = {}
         self._loaded: dict[str, LoadedTool] = {}
@@ -135,8 +153,31 @@ class ToolLoader:
         """
         return await self._store.get(ref)
 
-    async def run(self, version: ToolVersion, arguments: JsonObject) -> CallOutcome:
-        """Call a verified version; whatever is wrong with the call is in the outcome.
+    async def call(
+        self,
+        version: ToolVersion,
+        arguments: JsonObject,
+        *,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> CallOutcome:
+        """Call a verified version for a person or a model, and keep the files that it makes.
+
+        Raises:
+            SandboxError: The sandbox failed.
+            StoreDamagedError: The version in memory or in the store is not what was approved.
+            ArtefactError: The files that it made cannot be kept.
+        """
+        scope = CallScope.outermost(self._equipment.profile, files=files)
+        outcome = await self.run(version, arguments, scope)
+        if outcome.artefacts:
+            keep = partial(self._artefacts.keep, outcome.artefacts, tool=outcome.ref)
+            await asyncio.to_thread(keep)
+        return outcome
+
+    async def run(
+        self, version: ToolVersion, arguments: JsonObject, scope: CallScope
+    ) -> CallOutcome:
+        """Run a verified version where `scope` says; what is wrong with the call is in the outcome.
 
         Raises:
             SandboxError: The sandbox failed.
@@ -154,26 +195,34 @@ class ToolLoader:
                 version = await self._store.get(ToolRef(name=version.name, digest=version.digest))
             except ToolNotCallableError as error:
                 return _refused(ref, str(error))
+        permissions = version.source.permissions
+        if ungranted := grant_problems(permissions, self._equipment.profile):
+            return _refused(ref, _ungranted_text(version, ungranted))
         sandbox = await self._sandbox()
-        if version.image_digest != sandbox.image_digest:
-            return _refused(ref, _image_text(version, sandbox.image_digest))
+        image = await image_digest(permissions, sandbox)
+        if version.image_digest != image:
+            return _refused(ref, _image_text(version, image))
         digest = version_digest(version.source, version.source_schema, version.image_digest)
         if digest != version.digest:
             raise StoreDamagedError(f"{ref} hashes to {digest}, approved was {version.digest}")
-        program = Program(
-            code=version.source.code,
-            function=version.source_schema.function,
-            level=version.level,
-            limits=self._limits,
+        program = await self._equipment.program(
+            version.source, version.source_schema, version.level, sandbox
         )
-        return _outcome(version, await sandbox.run(program, arguments))
+        try:
+            kit = self._equipment.kit(permissions, scope, self.composition, version=version.digest)
+            result = kit.complete(await sandbox.run(program, arguments, kit.options))
+            return _outcome(version, result, scope.gather(kit.artefacts))
+        except FilesRefusedError as error:
+            return _refused(ref, f"{ref} was stopped: {error}")
 
 
 def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
     """Go on without it."""
 
 
-def _outcome(version: ToolVersion, result: ExecutionResult) -> CallOutcome:
+def _outcome(
+    version: ToolVersion, result: ExecutionResult, artefacts: tuple[Artefact, ...]
+) -> CallOutcome:
     """The guest's answer, checked against the declared result type."""
     ref = str(version.ref)
     match result.outcome:
@@ -186,6 +235,7 @@ def _outcome(version: ToolVersion, result: ExecutionResult) -> CallOutcome:
                     is_error=False,
                     outcome=result.outcome,
                     execution=result,
+                    artefacts=artefacts,
                 )
             text = f"{ref} returned something else than it declares: {problems[0]}"
         case Outcome.RAISED:
@@ -209,6 +259,15 @@ def _arguments_text(version: ToolVersion, problems: Sequence[str]) -> str:
             f"{version.ref} was not run, the arguments do not fit its schema:",
             *(f"- {problem}" for problem in problems[:_SHOWN_PROBLEMS]),
             f"Its parameters: {names}. Call it again with arguments that fit.",
+        ]
+    )
+
+
+def _ungranted_text(version: ToolVersion, problems: Sequence[Problem]) -> str:
+    return "\n".join(
+        [
+            f"{version.ref} was not run: the policy in force does not grant what it declares:",
+            *(f"- {problem.message}" for problem in problems[:_SHOWN_PROBLEMS]),
         ]
     )
 

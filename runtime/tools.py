@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,8 @@ class CallContext:
     session_id: str | None = None
     model: str | None = None
     on_progress: AdmissionListener = ignore_progress
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """What is given to a tool that reads files, by name."""
 
 
 @dataclass(frozen=True, slots=True)

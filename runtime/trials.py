@@ -7,6 +7,7 @@ never enter a container.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -16,11 +17,13 @@ from policies.limits import ResourceLimits
 from policies.schema import ToolSchema
 from policies.source import Example, ToolSource
 from policies.value import JsonObject
+from runtime.composition import CallScope, Composition
 from runtime.concurrency import run_all
+from runtime.equipment import Equipment
 from runtime.events import AdmissionListener, TrialFinished
 from runtime.generate import generate_arguments
 from runtime.verdicts import agreeing, judge_example, judge_generated
-from sandbox.base import Program, Sandbox
+from sandbox.base import CallOptions, Program, Sandbox
 
 PROPERTY_WALL_SECONDS = 1.0
 """Generated arguments are small; what takes longer on them is worth a finding."""
@@ -76,7 +79,11 @@ def _generate(
 
 
 async def run_trials(
-    plan: TrialPlan, sandbox: Sandbox, on_event: AdmissionListener
+    plan: TrialPlan,
+    sandbox: Sandbox,
+    equipment: Equipment,
+    composition: Composition,
+    on_event: AdmissionListener,
 ) -> tuple[Trial, ...]:
     """Run the whole plan, as much at once as the sandbox has places for.
 
@@ -89,15 +96,18 @@ async def run_trials(
         on_event(TrialFinished(tool=tool, trial=trial))
         return trial
 
-    program = Program(
-        code=plan.source.code,
-        function=plan.source_schema.function,
-        level=plan.source.permissions.lint_level,
-        limits=plan.limits,
+    permissions = plan.source.permissions
+    program = await equipment.program(
+        plan.source, plan.source_schema, permissions.lint_level, sandbox
     )
+    sandbox.prepare(program, len(plan.source.examples) * plan.runs_per_example)
+
+    def options(calls: int) -> CallOptions:
+        scope = CallScope.outermost(equipment.profile, calls=calls)
+        return equipment.kit(permissions, scope, composition, calls=calls).options
 
     async def one_example(example: Example, run: int) -> Trial:
-        result = await sandbox.run(program, example.arguments)
+        result = await sandbox.run(program, example.arguments, options(1))
         kind = TrialKind.EXAMPLE if run == 0 else TrialKind.REPEAT
         return told(judge_example(kind, example, result, plan.source_schema))
 
@@ -109,13 +119,15 @@ async def run_trials(
         )
 
     async def generated() -> list[Trial]:
-        return [told(trial) for trial in await _run_generated(plan, program, sandbox)]
+        return [told(trial) for trial in await _run_generated(plan, program, sandbox, options)]
 
     proven, probed = await run_all((examples(), generated()))
     return (*agreeing(proven, plan.runs_per_example), *probed)
 
 
-async def _run_generated(plan: TrialPlan, program: Program, sandbox: Sandbox) -> list[Trial]:
+async def _run_generated(
+    plan: TrialPlan, program: Program, sandbox: Sandbox, options: Callable[[int], CallOptions]
+) -> list[Trial]:
     """Many inputs to a container; a new one where an input ended it, a bounded number of times."""
     wall_seconds = min(PROPERTY_WALL_SECONDS, plan.limits.wall_seconds)
     quick = program.model_copy(
@@ -126,7 +138,7 @@ async def _run_generated(plan: TrialPlan, program: Program, sandbox: Sandbox) ->
     for _ in range(MAX_BATCHES):
         if not left:
             break
-        results = await sandbox.run_batch(quick, left)
+        results = await sandbox.run_batch(quick, left, options(len(left)))
         trials += [
             judge_generated(arguments, result, plan.source_schema)
             for arguments, result in zip(left, results, strict=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from policies.config import SHIPPED_PROFILES, PolicyProfile
 from policies.decision import AdmissionRequest, Approval, Decision
@@ -14,8 +15,10 @@ from policies.source import ToolSource
 from policies.value import JsonObject
 from runtime.admission import Admission, Proof
 from runtime.analyzer import Analyzer
+from runtime.artefacts import ArtefactStore
 from runtime.budgets import Budget
 from runtime.define_tool import DefineTool
+from runtime.equipment import Equipment
 from runtime.errors import ModelUnavailableError, UsageError
 from runtime.events import AdmissionListener, SessionListener
 from runtime.loader import ToolLoader
@@ -63,10 +66,21 @@ class Runtime:
         self._models: list[ChatModel] = []
         self._sessions: list[Session] = []
         self._analyzer = Analyzer()
-        self.admission = Admission(
-            analyzer=self._analyzer, sandbox=self.sandbox, store=store, profile=profile, clock=_now
+        self.artefacts = ArtefactStore(settings.home / "artefacts")
+        equipment = Equipment(
+            profile=profile,
+            secrets=_no_secret,
+            tenant=settings.principal,
         )
-        self.loader = ToolLoader(store, self.sandbox, profile.run)
+        self.loader = ToolLoader(store, self.sandbox, equipment, self.artefacts)
+        self.admission = Admission(
+            analyzer=self._analyzer,
+            sandbox=self.sandbox,
+            store=store,
+            equipment=equipment,
+            composition=self.loader.composition,
+            clock=_now,
+        )
 
     async def sandbox(self) -> Sandbox:
         """The sandbox, opened when something is to run for the first time.
@@ -82,6 +96,8 @@ class Runtime:
                     state_dir=self.settings.home / "sandbox",
                     docker_host=self.settings.docker_host,
                     progress=self._progress,
+                    runtime=self.policy.sandbox.runtime,
+                    require_limits=self.policy.sandbox.require_limits,
                 )
         return self._opened_sandbox
 
@@ -104,8 +120,17 @@ class Runtime:
         )
         return await self.admission.define(source, provenance, on_event)
 
-    async def call_tool(self, ref: str, arguments: JsonObject) -> CallOutcome:
+    async def call_tool(
+        self,
+        ref: str,
+        arguments: JsonObject,
+        *,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> CallOutcome:
         """Call a made tool by `name`, `name@3` or `name@sha256:…`.
+
+        `files`, by name, are given to a tool that reads files; the files that it makes are in
+        the outcome, and kept in `artefacts`.
 
         Raises:
             ToolNotFoundError: There is none.
@@ -114,7 +139,7 @@ class Runtime:
         """
         await self.loader.refresh()
         version = await self.loader.resolve(_parse(ref))
-        return await self.loader.run(version, arguments)
+        return await self.loader.call(version, arguments, files=files)
 
     async def retest(self, ref: str, *, on_event: AdmissionListener = ignore_progress) -> Proof:
         """Run the trials of a stored version again; changes nothing."""
@@ -334,3 +359,7 @@ async def open_runtime(
         yield runtime
     finally:
         await runtime.close()
+
+
+def _no_secret(_name: str) -> str | None:
+    return None

@@ -82,6 +82,9 @@ class CallOptions:
     nested: bool = False
     """Whether another call waits for this one; it then takes no place in the queue."""
 
+    wall_seconds: float | None = None
+    """Less time for each call than the program's limits say; None leaves it at those."""
+
 
 class Timings(Value):
     """Where the time of one call went, in seconds of the host's monotonic clock."""
@@ -224,6 +227,14 @@ class Sandbox(Protocol):
         Weaker than `run`: later calls see what earlier ones left. Each call executes the
         source anew. The results are shorter than `batch` when a call ended the environment
         (its result is the last). Raises as `run` does.
+        """
+        ...
+
+    async def image_for(self, packages: Sequence[str]) -> str:
+        """Identity of the environment that has these packages, made where it is not there yet.
+
+        Raises:
+            ImageError: It cannot be made.
         """
         ...
 

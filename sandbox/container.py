@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import uuid
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _DEATH_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 5.0
 _REMOVE_SECONDS: Final = 5.0
 _EXIT_POLL_SECONDS: Final = 0.02
+_EXIT_NEWS_SECONDS: Final = 10.0
 
 MakeOptions = Callable[[Path | None], JsonObject]
 """From the folder to bind, if any, to the engine's description of a container."""
@@ -105,11 +107,19 @@ class GuestContainer:
     @property
     def alive(self) -> bool:
         """Whether it can still take a call, as far as it can be told without asking anybody."""
-        return not (self._killed or self.channel.ended or self.channel.intake.notice)
+        if self._killed or self.channel.ended or self.channel.intake.notice:
+            return False
+        # Somebody else may have killed it since the event loop last looked at its channel.
+        return self._process is None or not _has_ended(self._process)
 
     def reading(self) -> GroupReading | None:
         """What the host's kernel counted for it until now; None where that cannot be read."""
         return None if self._group is None else self._group.read()
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody has frozen it, as far as this host can tell."""
+        return self._group is not None and self._group.frozen
 
     async def exit_state(self, deadline: float) -> ContainerState | None:
         """How it ended, once its streams have; None if it still runs at `deadline`.
@@ -118,9 +128,15 @@ class GuestContainer:
             EngineError: The engine does not know.
         """
         loop = asyncio.get_running_loop()
+        if self._process is not None:  # the kernel tells at once, the engine when it has time
+            if not await self._is_dead(deadline):
+                return None
+            deadline = loop.time() + _EXIT_NEWS_SECONDS
         while (state := await self._engine.inspect(self.id)).running:
             if loop.time() >= deadline:
-                return None
+                if self._process is None:
+                    return None
+                raise EngineError("the engine has not noticed that the container has ended")
             await asyncio.sleep(_EXIT_POLL_SECONDS)
         return state
 
@@ -142,7 +158,8 @@ class GuestContainer:
 
     async def kill(self) -> None:
         """End it at once. What cannot be killed here is removed, by `dispose` or the reaper."""
-        if self.kill_now() and await self._is_dead():
+        deadline = asyncio.get_running_loop().time() + _DEATH_SECONDS
+        if self.kill_now() and await self._is_dead(deadline):
             return
         try:
             await self._engine.kill(self.id, seconds=_KILL_SECONDS)
@@ -153,17 +170,18 @@ class GuestContainer:
         except EngineError:
             return
 
-    async def _is_dead(self) -> bool:
-        """Whether the first process has ended, waiting for it a while."""
+    async def _is_dead(self, deadline: float) -> bool:
+        """Whether the first process has ended, waiting for it until then."""
         if self._process is None:
             return False
         loop = asyncio.get_running_loop()
         dead = asyncio.Event()
         loop.add_reader(self._process, dead.set)
         try:
-            await asyncio.wait_for(dead.wait(), _DEATH_SECONDS)
+            async with asyncio.timeout_at(deadline):
+                await dead.wait()
         except TimeoutError:
-            return False
+            return _has_ended(self._process)
         finally:
             loop.remove_reader(self._process)
         return True
@@ -196,3 +214,9 @@ class GuestContainer:
         process, self._process = self._process, None
         if process is not None:
             os.close(process)
+
+
+def _has_ended(process: int) -> bool:
+    look = select.poll()
+    look.register(process, select.POLLIN)
+    return bool(look.poll(0))

@@ -13,6 +13,7 @@ from policies.evidence import Outcome
 from policies.value import JsonObject, canonical_json
 from sandbox.base import Posture, Program, Usage
 from sandbox.container import GuestContainer
+from sandbox.deadlines import Deadline, Deadlines
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import SandboxLostError, SandboxPostureError, SandboxUnavailableError
 from sandbox.frames import MAX_DEPTH, Frame, FrameError, Kind, decode_json, encode_frame
@@ -61,7 +62,10 @@ async def greet(engine: Engine, guest: GuestContainer) -> Posture:
         reason = await _why_not_ready(engine, guest, news)
         raise SandboxUnavailableError(reason, engine=engine.url)
     posture = _read_posture(news)
-    await guest.greeted(posture)
+    try:
+        await guest.greeted(posture)
+    except OSError as error:  # somebody took its pipes away
+        raise SandboxUnavailableError(str(error), engine=engine.url) from error
     return posture
 
 
@@ -118,8 +122,13 @@ class Conversation:
         guest: GuestContainer,
         program: Program,
         services: Sequence[Service] = (),
+        *,
+        deadlines: Deadlines,
+        can_kill_itself: bool = False,
     ) -> None:
         self._engine = engine
+        self._deadlines = deadlines
+        self._can_kill_itself = can_kill_itself
         self._guest = guest
         self._channel = guest.channel
         self._program = program
@@ -173,13 +182,17 @@ class Conversation:
         before = self._guest.reading()
         begin = loop.time()
         deadline = begin + self._limits.wall_seconds
-        self._channel.send(message)
-        news = await self._channel.receive(deadline)
-        execute_seconds = loop.time() - begin
-        if news is Notice.TIMED_OUT:
-            await self._guest.kill()
-        after = self._guest.reading()
-        verdict = await self._judge(news, number, deadline, after)
+        with self._deadlines.limit(self._limits.wall_seconds, self._guest.kill_now) as limit:
+            self._channel.send(message)
+            news = await self._channel.receive(deadline)
+            execute_seconds = loop.time() - begin
+            after = self._guest.reading()
+            if isinstance(news, Frame):
+                verdict = self._judge_answer(news, number)
+            elif news is Notice.ENDED:
+                verdict = await self._judge_end(deadline, limit)
+            else:
+                verdict = await self._stop(news)
         self._channel.catch_up()
         return Call(
             verdict=verdict,
@@ -193,31 +206,39 @@ class Conversation:
         counted, self._counted = self._counted, self._channel.intake.output_bytes
         return self._counted - counted
 
-    async def _judge(
-        self, news: Frame | Notice, number: int, deadline: float, reading: GroupReading | None
-    ) -> Verdict:
-        intake = self._channel.intake
-        if isinstance(news, Frame):
-            if intake.frames or intake.half_a_frame:
-                return self._broken("something followed the answer")
-            return judge_answer(news, call=number, limits=self._limits)
-        if news is not Notice.ENDED:
-            return judge_notice(news, limits=self._limits, problem=intake.problem)
+    def _judge_answer(self, frame: Frame, number: int) -> Verdict:
+        if self._channel.intake.frames or self._channel.intake.half_a_frame:
+            return self._broken("something followed the answer")
+        return judge_answer(frame, call=number, limits=self._limits)
+
+    async def _stop(self, notice: Notice) -> Verdict:
+        """What a guest did that has to be killed for it."""
+        paused = notice is Notice.TIMED_OUT and self._guest.paused
+        await self._guest.kill()
+        if paused:
+            raise self._lost("somebody has paused the container")
+        return judge_notice(notice, limits=self._limits, problem=self._channel.intake.problem)
+
+    async def _judge_end(self, deadline: float, limit: Deadline) -> Verdict:
+        """What a guest did whose channel has ended."""
         try:
             state = await self._guest.exit_state(deadline)
         except EngineError as error:
-            raise SandboxLostError(str(error), engine=self._engine.url) from error
-        if state is None:  # it closed its channel and went on
-            await self._guest.kill()
-            return judge_notice(Notice.TIMED_OUT, limits=self._limits, problem="")
+            raise self._lost(error) from error
+        if state is None or limit.passed:  # it closed its channel and went on
+            return await self._stop(Notice.TIMED_OUT)
         return judge_exit(
             state,
-            half_a_frame=intake.half_a_frame,
+            half_a_frame=self._channel.intake.half_a_frame,
             limits=self._limits,
-            group=reading,
+            group=self._guest.reading(),
             calls=self._calls,
+            can_kill_itself=self._can_kill_itself,
             engine=self._engine.url,
         )
+
+    def _lost(self, reason: object) -> SandboxLostError:
+        return SandboxLostError(str(reason), engine=self._engine.url)
 
     def last_words(self, call: Call) -> Call:
         """The last call in the light of what still came until the guest had no more to say."""

@@ -133,7 +133,12 @@ class DockerSandbox:
             try:
                 claim = clock.lap()
                 talk = Conversation(
-                    self._engine, guest, program, options.services, deadlines=self._deadlines
+                    self._engine,
+                    guest,
+                    program,
+                    options.services,
+                    deadlines=self._deadlines,
+                    can_kill_itself=self._launcher.runtime.can_kill_itself,
                 )
                 calls = await talk.hold(encoded)
                 clock.lap()

@@ -14,6 +14,7 @@ from policies.value import JsonObject
 from sandbox.base import Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Conversation, greet
+from sandbox.deadlines import Deadlines
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError, SandboxError, SandboxUnavailableError
 from sandbox.hardening import container_options
@@ -113,13 +114,15 @@ class _Bench:
         try:
             await guest.start()
             await greet(self.engine, guest)
-            talk = Conversation(self.engine, guest, _program("flood", LintLevel.L2))
-            channel.stop_listening()
-            async with asyncio.TaskGroup() as tasks:
-                flood = tasks.create_task(talk.hold([b"{}"]))
-                await asyncio.sleep(_FLOOD_SECONDS)
-                await guest.kill()
-                flood.cancel()
+            program = _program("flood", LintLevel.L2)
+            with contextlib.closing(Deadlines()) as deadlines:
+                talk = Conversation(self.engine, guest, program, deadlines=deadlines)
+                channel.stop_listening()
+                async with asyncio.TaskGroup() as tasks:
+                    flood = tasks.create_task(talk.hold([b"{}"]))
+                    await asyncio.sleep(_FLOOD_SECONDS)
+                    await guest.kill()
+                    flood.cancel()
             channel.close()  # the engine tells nothing of a container whose output nobody takes
             return await self._has_ended(guest)
         finally:

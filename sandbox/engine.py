@@ -30,6 +30,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineTimeoutError",
+    "ImageInUseError",
     "ImageSummary",
     "NoSuchObjectError",
     "default_docker_host",
@@ -56,6 +57,10 @@ class EngineTimeoutError(EngineError):
 
 class NoSuchObjectError(EngineError):
     """The engine has no such container or image."""
+
+
+class ImageInUseError(EngineError):
+    """The engine keeps an image that something is made of."""
 
 
 @dataclass(frozen=True)
@@ -285,13 +290,23 @@ class Engine:
         """
         await self._call(lambda client: _load(client, archive), seconds=_LOAD_SECONDS)
 
-    async def remove_image(self, reference: str) -> None:
-        """Remove an image, or this name of it.
+    async def save_image(self, reference: str, archive: Path) -> None:
+        """Write an image to `archive`, in the format of `docker save`.
 
         Raises:
-            EngineError: It is in use, or the engine failed.
+            NoSuchObjectError: There is no such image.
+            EngineError: The engine failed or did not answer in time.
         """
-        await self._call(lambda client: client.remove_image(reference))
+        await self._call(lambda client: _save(client, reference, archive), seconds=_LOAD_SECONDS)
+
+    async def remove_image(self, reference: str) -> None:
+        """Remove an image, or this name of it; nothing where there is none.
+
+        Raises:
+            ImageInUseError: A container is made of it, or another image stands on it.
+            EngineError: The engine failed.
+        """
+        await self._call(lambda client: _remove_image(client, reference))
 
     async def close(self) -> None:
         """Wait for what is under way to be cleaned up, and give back the connections."""
@@ -427,6 +442,24 @@ def _wait_until_gone(client: APIClient, container: str) -> None:
             return
         time.sleep(_GONE_POLL_SECONDS)
     raise EngineTimeoutError(f"container {container[:12]} is still being removed")
+
+
+def _remove_image(client: APIClient, reference: str) -> None:
+    from docker.errors import APIError  # noqa: PLC0415  as above
+
+    try:
+        client.remove_image(reference)  # type: ignore[no-untyped-call]
+    except APIError as error:
+        if error.status_code == 409:  # noqa: PLR2004  in use
+            raise ImageInUseError(_explain(error)) from error
+        if error.status_code != 404:  # noqa: PLR2004  gone
+            raise
+
+
+def _save(client: APIClient, reference: str, archive: Path) -> None:
+    with archive.open("wb") as file:
+        for chunk in client.get_image(reference):  # type: ignore[no-untyped-call]
+            file.write(chunk)
 
 
 def _load(client: APIClient, archive: Path) -> None:

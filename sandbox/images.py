@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from policies.value import Value, canonical_json, sha256_digest
 from sandbox.archive import BuiltImage, image_tag, write_image
+from sandbox.compiler import bytecode_path, compile_files
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError
 from sandbox.hardening import HARNESS_PACKAGE, HARNESS_PATH
@@ -27,12 +27,10 @@ __all__ = ["build_image", "engine_reference", "ensure_image", "harness_files"]
 _FORMAT: Final = 2
 """Raise it when the way of building changes what is in an image."""
 
-_COMPILE_SECONDS: Final = 300
 _GUEST: Final = Path(__file__).parent / "guest"
 _ENTRY: Final = "__main__.py"
 _NOT_IN_IMAGE: Final = frozenset({"probe.py"})
 """Guest programs that are sent as a tool is."""
-_COMPILER: Final = Path(__file__).parent / "bytecode.py"
 
 
 class _Record(Value):
@@ -153,21 +151,9 @@ def build_image(archive: Path, files: Sequence[GuestFile]) -> BuiltImage:
 
 
 def _compile(files: Sequence[GuestFile], folder: Path) -> tuple[GuestFile, ...]:
-    """Bytecode of all sources and of the harness; in two processes, always split alike."""
+    """Bytecode of all sources and of the harness."""
     sources = [*(file for file in files if file.target.suffix == ".py"), *harness_files()]
-    targets = [_bytecode_path(file) for file in sources]
-    jobs = [
-        [str(file.source), str(file.target), str(folder / f"{number}.pyc")]
-        for number, file in enumerate(sources)
-    ]
-    compilers = [_start_compiler(jobs[start::2]) for start in (0, 1)]
-    for compiler in compilers:
-        _, complaint = compiler.communicate(timeout=_COMPILE_SECONDS)
-        if compiler.returncode != 0:
-            raise subprocess.SubprocessError(f"the library does not compile: {complaint[-500:]}")
-    return tuple(
-        GuestFile(folder / f"{number}.pyc", target) for number, target in enumerate(targets)
-    )
+    return compile_files(sources, [_bytecode_path(file) for file in sources], folder)
 
 
 def harness_files() -> tuple[GuestFile, ...]:
@@ -183,20 +169,4 @@ def harness_files() -> tuple[GuestFile, ...]:
 def _bytecode_path(file: GuestFile) -> PurePosixPath:
     if PurePosixPath(HARNESS_PATH) in file.target.parents:  # of the harness no source goes along
         return file.target.with_suffix(".pyc")
-    name = f"{file.target.stem}.{sys.implementation.cache_tag}.pyc"
-    return file.target.parent / "__pycache__" / name
-
-
-def _start_compiler(jobs: Sequence[Sequence[str]]) -> subprocess.Popen[str]:
-    order = tempfile.TemporaryFile("w+")  # noqa: SIM115  the process reads it, then it is gone
-    json.dump(jobs, order)
-    order.seek(0)
-    with order:
-        return subprocess.Popen(  # noqa: S603  our own interpreter and our own program
-            [sys.executable, "-P", "-s", "-S", "-B", str(_COMPILER)],
-            stdin=order,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PYTHONHASHSEED": "0"},  # the order in sets of constants gets into the bytecode
-        )
+    return bytecode_path(file.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from policies.value import JsonObject, canonical_json
 from sandbox.base import Posture, Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Call, Conversation, greet
+from sandbox.deadlines import Deadlines
 from sandbox.engine import Engine, EngineError
 from sandbox.hostlimits import HostLimits, read_host_limits
 
@@ -56,8 +58,9 @@ async def observe(
         await guest.start()
         posture = await greet(engine, guest)
         host_limits = read_host_limits(guest.id)
-        talk = Conversation(engine, guest, program)
-        calls = await talk.hold([canonical_json(arguments) for arguments in batch])
+        with contextlib.closing(Deadlines()) as deadlines:
+            talk = Conversation(engine, guest, program, deadlines=deadlines)
+            calls = await talk.hold([canonical_json(arguments) for arguments in batch])
     finally:
         try:
             await engine.finish(guest.dispose())

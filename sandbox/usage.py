@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from sandbox.base import Usage
 
-__all__ = ["CgroupFiles", "GroupReading", "read_usage"]
+__all__ = ["CgroupFiles", "GroupReading"]
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _GROUPS: Final = ("docker/{id}", "system.slice/docker-{id}.scope")
@@ -56,7 +56,8 @@ class CgroupFiles:
     as its streams end.
     """
 
-    def __init__(self, files: Mapping[str, int], alarm: _OomAlarm | None) -> None:
+    def __init__(self, group: str, files: Mapping[str, int], alarm: _OomAlarm | None) -> None:
+        self._group = group
         self._files = dict(files)
         self._alarm = alarm
         self._last = GroupReading()
@@ -68,7 +69,7 @@ class CgroupFiles:
             group = pattern.format(id=container)
             files = _open_all(_places(group))
             if _PROCESSES in files:
-                return cls(files, _OomAlarm.set(files, group))
+                return cls(group, files, _OomAlarm.set(files, group))
             _close_all(files)
         return None
 
@@ -100,6 +101,12 @@ class CgroupFiles:
             return pids[0] if pids else None
         first = [pid for pid in pids if _is_first(pid)]
         return first[0] if len(first) == 1 else None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the group is being kept from running."""
+        first = _read(_ROOT / "freezer" / self._group / "freezer.state")
+        return first.startswith("FR") or "frozen 1" in _read(_ROOT / self._group / "cgroup.events")
 
     def close(self) -> None:
         """Give the files back. May be called twice."""
@@ -156,17 +163,6 @@ class _OomAlarm:
             os.close(bell)
 
 
-def read_usage(container: str) -> Usage:
-    """Memory peak and processor time of a container that still runs."""
-    files = CgroupFiles.open(container)
-    if files is None:
-        return Usage()
-    try:
-        return files.read().usage
-    finally:
-        files.close()
-
-
 def _places(group: str) -> Mapping[str, tuple[Path, Path]]:
     """Each file in the first and in the second version of control groups."""
     memory, cpu, unified = _ROOT / "memory" / group, _ROOT / "cpuacct" / group, _ROOT / group
@@ -210,10 +206,14 @@ def _cpu_seconds(text: str) -> float | None:
 
 def _is_first(pid: int) -> bool:
     """Whether it is number 1 among its own."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
     return any(
-        line.startswith("NSpid:") and line.split()[-1] == "1" for line in status.splitlines()
+        line.startswith("NSpid:") and line.split()[-1] == "1"
+        for line in _read(Path(f"/proc/{pid}/status")).splitlines()
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

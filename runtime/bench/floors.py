@@ -89,7 +89,7 @@ async def kernel_times(count: int) -> KernelTimes:
         EngineError: The process failed.
     """
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(_KERNEL), str(count), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-I", "-S", str(_KERNEL), str(count), stdout=asyncio.subprocess.PIPE
     )
     printed, _ = await child.communicate()
     if child.returncode != 0:
@@ -99,6 +99,6 @@ async def kernel_times(count: int) -> KernelTimes:
         fork=tuple(found["fork"]),
         pipe=tuple(found["pipe"]),
         python=tuple(found["python"]),
-        python_at_once=tuple(found["python_8"]),
-        python_at_once_wall=found["python_8_wall"][0],
+        python_at_once=tuple(found["python_at_once"]),
+        python_at_once_wall=found["python_at_once_wall"],
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.bench.errors import PlotError
 from runtime.bench.report import BenchReport, Kind, Row
-from runtime.bench.table import machine_line
+from runtime.bench.table import machine_line, short
 from runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def _draw_times(axes: Axes, rows: Sequence[Row]) -> None:
         else 0.0
         for row in rows
     ]
-    axes.barh(places, medians, color=[_colour(row) for row in rows])
+    bars = axes.barh(places, medians, color=[_colour(row) for row in rows])
+    labels = [f" {short(median)}" for median in medians]
+    axes.bar_label(bars, labels, label_type="center", fontsize=6, color="white")
     axes.errorbar(
         medians, places, xerr=[[0.0] * len(rows), tails], fmt="none", ecolor="#333333", lw=0.8
     )
@@ -85,7 +87,9 @@ def _draw_times(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _draw_rates(axes: Axes, rows: Sequence[Row]) -> None:
     rates = [row.calls_per_second or 0.0 for row in rows]
-    axes.barh(range(len(rows)), rates, color=[_colour(row) for row in rows])
+    bars = axes.barh(range(len(rows)), rates, color=[_colour(row) for row in rows])
+    labels = [short(rate) for rate in rates]
+    axes.bar_label(bars, labels, label_type="center", fontsize=6, color="white")
     axes.set_xlabel("calls a second")
     _finish(axes, rows)
 
@@ -93,6 +97,7 @@ def _draw_rates(axes: Axes, rows: Sequence[Row]) -> None:
 def _finish(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.invert_yaxis()
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.set_axisbelow(True)

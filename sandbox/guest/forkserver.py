@@ -1,8 +1,8 @@
 """The first process of a warm container: it starts a fresh process for each call.
 
 It keeps the compiled program and nothing of any call: arguments go past it, from the host to
-the child. What it says goes over pipes of its own, which no child can reach, so the host can
-believe that a call is over and what was left of it.
+the child, and it does not even count. What it says goes over pipes of its own, which no child
+can reach, so the host can believe that a call is over and what was left of it.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN204  annotations cost start time; types are plain
@@ -15,6 +15,7 @@ import select
 import signal
 import struct
 import sys
+import time
 
 sys.path.insert(0, "/opt/harness")
 
@@ -34,11 +35,20 @@ from toolkiln_guest.program import Program  # noqa: E402
 from toolkiln_guest.results import ResultEncoder  # noqa: E402
 from toolkiln_guest.walls import Landlock, drop_privileges, system_call_filter  # noqa: E402
 
-END_PAYLOAD = struct.Struct(">iBIQ")
-CLEAN, FOLDER_USED, MORE_PROCESSES, PIPES_CHANGED, OUT_OF_MEMORY = 0, 1, 2, 4, 8
-EXIT_CPU_LIMIT = 152
-GET_PIPE_SIZE = 1032
-SCRUB = 200
+REPORT = struct.Struct(">iBIQ")
+"""Of an END frame: wait status, flags, largest memory in KiB, processor time in microseconds."""
+
+FOLDER_USED, MORE_PROCESSES, OUT_OF_MEMORY = 1, 2, 4
+"""Flags: what a later call could see, and why the process was killed."""
+
+MAY_START_PROCESSES, MAY_OPEN_SOCKETS = 1, 2
+EXIT_CPU_LIMIT = 152  # 128 + SIGXCPU
+EXIT_CONFUSED = 70
+HIGH = 40
+"""From here on descriptors are out of the way while the low ones are put in order."""
+
+SCRATCH_OBJECTS = 64
+THREAD_SECONDS = 0.0005
 
 
 def stop_for_cpu(_number, _frame):
@@ -64,80 +74,57 @@ class ForkServer:
         self.control_out = control_out
         self.poller = select.poll()
         self.poller.register(control_in, select.POLLIN)
+        self.load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
         self.folder_changed = os.stat("/tmp").st_ctime_ns  # noqa: PTH116, S108
-        self.pipe_sizes = self.read_pipe_sizes()
         self.memory_kills = count_memory_kills()
-        self.number = 0
-        self.last = None
 
-    def read_pipe_sizes(self):
-        """How much fits into the pipes that children write to and read from."""
-        import fcntl  # noqa: PLC0415  needed here only
-
-        return [fcntl.fcntl(end, GET_PIPE_SIZE) for end in (INCOMING, OUTGOING, 1)]
-
-    def start(self, work):
-        """Have a new process do `work`, to which the number of the call is given."""
-        self.number += 1
-        number = self.number
+    def perform(self, work):
+        """Have a new process do `work`, wait until nothing of it is left, and tell the host."""
         pid = os.fork()
         if pid == 0:
             try:
-                work(number)
+                work()
             finally:
-                os._exit(70)
-        return pid
-
-    def finish(self, pid):
-        """Wait until that process has ended, and end what it left; then tell the host."""
+                os._exit(EXIT_CONFUSED)
         self.wait(pid)
         _, status, usage = os.wait4(pid, 0)
-        cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-        extra_cpu, others = self.end_others()
-        flags = self.look_around(pid, status) | (MORE_PROCESSES if others else 0)
-        microseconds = int((cpu + extra_cpu) * 1e6)
-        write_frame(
-            self.control_out,
-            END,
-            self.number,
-            END_PAYLOAD.pack(status, flags, memory, microseconds),
+        seconds = usage.ru_utime + usage.ru_stime + self.end_others()
+        report = REPORT.pack(
+            status, self.look_around(pid, status), usage.ru_maxrss, int(seconds * 1e6)
         )
-        self.last = pid
+        write_frame(self.control_out, END, 0, report)
 
     def wait(self, pid):
         """Wait for the end of that process, or for that of the host."""
         process = os.pidfd_open(pid)
         self.poller.register(process, select.POLLIN)
         ready = self.poller.poll()
-        if (process, select.POLLIN) not in ready:
-            os._exit(0)  # the host has ended: nothing else comes while a call runs
+        if ready != [(process, select.POLLIN)]:
+            os._exit(0)  # the host has ended: it sends nothing else while a call runs
         self.poller.unregister(process)
         os.close(process)
 
     def end_others(self):
-        """Kill whatever else runs in this container, and wait until none of it is left."""
-        seconds, count = 0.0, 0
+        """Kill whatever else runs here and wait until none of it is left; what time it used."""
+        seconds = 0.0
         try:
             os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        while True:
-            try:
-                _, _, usage = os.wait4(-1, 0)
-            except ChildProcessError:
-                return seconds, count
-            seconds += usage.ru_utime + usage.ru_stime
-            count += 1
+        except ProcessLookupError:  # there is nobody, as there should be
+            return seconds
+        try:
+            while True:
+                usage = os.wait4(-1, 0)[2]
+                seconds += usage.ru_utime + usage.ru_stime
+        except ChildProcessError:
+            return seconds
 
     def look_around(self, pid, status):
-        """What the call has changed that a later one could see."""
-        flags = CLEAN
+        """What the call has changed that a later one could see, and whether memory ran out."""
+        flags = 0
         if os.stat("/tmp").st_ctime_ns != self.folder_changed:  # noqa: PTH116, S108
             flags |= FOLDER_USED
-        if self.last is not None and pid != self.last + 1:
-            flags |= MORE_PROCESSES
-        if self.read_pipe_sizes() != self.pipe_sizes:
-            flags |= PIPES_CHANGED
+        if int(os.pread(self.load, 100, 0).rpartition(b" ")[2]) != pid:
+            flags |= MORE_PROCESSES  # threads have numbers as well, and the next one is seen
         if status and count_memory_kills() != self.memory_kills:
             flags |= OUT_OF_MEMORY
         return flags
@@ -148,51 +135,81 @@ class ForkServer:
             os._exit(0)
 
 
-def scrub():
-    """Write over the freed objects that held what the last call used."""
-    for value in range(SCRUB):
-        float(value + 0.5), value + 1000  # noqa: B018
+def forget():
+    """Write over the freed objects that held what the last call used, and over the count of them.
+
+    The child is a copy of this process, down to its unused memory.
+    """
+    for value in range(SCRATCH_OBJECTS):
+        value + 0.5, value + 10**6  # noqa: B018  the objects are what it is about
+    gc.freeze()
+
+
+def skip_numbers():
+    """Use up some process numbers, so that a number does not tell how many calls came before."""
+    import _thread  # noqa: PLC0415  needed here only
+
+    for _ in range(os.urandom(1)[0]):
+        _thread.start_new_thread(int, ())
+    while len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
+        time.sleep(THREAD_SECONDS)
+
+
+def keep_mappings():
+    """Make the pages of programs and libraries ones that a fork copies.
+
+    The kernel copies the table of a mapping only if one of its pages is the process's own;
+    otherwise each child asks for each page again, which takes longer than all of the copying.
+    """
+    try:
+        memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    for line in read_text("/proc/self/maps").splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[5].startswith("/") and fields[1].startswith("r"):  # noqa: PLR2004
+            start = int(fields[0].partition("-")[0], 16)
+            try:
+                os.pwrite(memory, os.pread(memory, 1, start), start)
+            except OSError:
+                break
+    os.close(memory)
 
 
 def open_ends():
-    """The five pipes to the host, at numbers that are the same in every child."""
-    control_in = os.open(FOLDER + "control-in", os.O_RDONLY | os.O_CLOEXEC)
+    """The two pipes of this process; those of its children lie where each expects them."""
+    nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     control_out = os.open(FOLDER + "control-out", os.O_WRONLY | os.O_CLOEXEC)
+    control_in = os.open(FOLDER + "control-in", os.O_RDONLY | os.O_CLOEXEC)
     outgoing = os.open(FOLDER + "out", os.O_WRONLY | os.O_CLOEXEC)
     incoming = os.open(FOLDER + "in", os.O_RDONLY | os.O_CLOEXEC)
     printed = os.open(FOLDER + "print", os.O_WRONLY | os.O_CLOEXEC)
-    nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    ends = [os.dup2(end, 40 + n, False) for n, end in enumerate((control_in, control_out))]
-    moved = [os.dup2(end, 42 + n, False) for n, end in enumerate((nothing, printed, incoming, outgoing))]
-    os.closerange(0, 40)
-    os.dup2(moved[0], 0)
-    os.dup2(moved[1], 1)
-    os.dup2(moved[1], 2)
-    os.dup2(moved[2], INCOMING, False)
-    os.dup2(moved[3], OUTGOING, False)
-    for end in moved:
-        os.close(end)
+    ends = (nothing, printed, printed, incoming, outgoing, control_in, control_out)
+    high = [os.dup2(end, HIGH + place, False) for place, end in enumerate(ends)]
+    for place, end in enumerate(high):
+        os.dup2(end, place, place < INCOMING)
+    os.closerange(len(ends), HIGH + len(ends))
     sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    return ends
+    return OUTGOING + 1, OUTGOING + 2
 
 
 def take_program(reader):
     """The program that all calls are of, compiled, with what it imports of the library."""
     kind, _, payload = reader.read()
     if kind != PROGRAM:
-        os._exit(1)
+        os._exit(EXIT_CONFUSED)
     content = json.loads(payload)
     program = Program(content["code"], content["function"])
     try:
         program.compile()
         load_modules(program.source)
-    except (SyntaxError, ValueError):  # as every call will say
-        program.code = None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        program.code = None  # each call will say so
     return program, ResultEncoder(content["max_depth"])
 
 
 def main():
-    """Give up what is not needed, tell the posture, show that of a child, then serve."""
+    """Give up what is not needed, tell the walls, show those of a child, then serve."""
     address_space, first_user, cpu_seconds, processes, open_files, flags = map(int, sys.argv[1:])
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     signal.signal(signal.SIGXCPU, stop_for_cpu)
@@ -202,12 +219,13 @@ def main():
     control_in, control_out = open_ends()
     native = Native()
     machine = os.uname().machine
+    keep_mappings()
     drop_privileges(native, machine)
-    posture = read_posture(environment)
+    write_frame(control_out, POSTURE, 0, plain_json(read_posture(environment)).encode())
     child = Child(
         native,
-        Landlock(native, sockets=bool(flags & 2)),
-        system_call_filter(machine, processes=bool(flags & 1)),
+        Landlock(native, sockets=bool(flags & MAY_OPEN_SOCKETS)),
+        system_call_filter(machine, processes=bool(flags & MAY_START_PROCESSES)),
         first_user=first_user,
         limits=(
             (resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1)),
@@ -215,16 +233,15 @@ def main():
             (resource.RLIMIT_NOFILE, (open_files, open_files)),
         ),
     )
-    write_frame(control_out, POSTURE, 0, plain_json(posture).encode())
+    skip_numbers()
     server = ForkServer(control_in, control_out)
-    server.finish(server.start(lambda number: attest(child, number, environment)))
+    server.perform(lambda: attest(child, environment))
     rehearse()
     program, encoder = take_program(Reader(control_in))
     gc.collect()
-    gc.freeze()
     while True:
-        server.finish(server.start(lambda number: child.serve(number, program, encoder)))
-        scrub()
+        forget()
+        server.perform(lambda: child.serve(program, encoder))
         server.wait_for_host()
 
 

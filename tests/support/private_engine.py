@@ -87,10 +87,9 @@ class PrivateEngine:
         return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
 
     @property
-    def pid(self) -> int:
-        """Of `dockerd`."""
-        assert self._dockerd is not None
-        return self._dockerd.pid
+    def runs(self) -> bool:
+        """Whether `dockerd` does."""
+        return self._dockerd is not None
 
     def start(self) -> None:
         """Start what does not run, and wait until it answers."""
