@@ -98,6 +98,7 @@ class Runtime:
                     progress=self._progress,
                     runtime=self.policy.sandbox.runtime,
                     require_limits=self.policy.sandbox.require_limits,
+                    package_settings=self.policy.packages,
                 )
         return self._opened_sandbox
 

@@ -10,15 +10,15 @@ from typing import Final
 from pydantic import ValidationError
 
 from policies.evidence import Outcome
+from policies.limits import ResourceLimits
 from policies.value import JsonObject, canonical_json
-from sandbox.base import Posture, Program, Usage
+from sandbox.base import CallOptions, Posture, Program, Usage
 from sandbox.container import GuestContainer
 from sandbox.deadlines import Deadline, Deadlines
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import SandboxLostError, SandboxPostureError, SandboxUnavailableError
 from sandbox.frames import MAX_DEPTH, Frame, FrameError, Kind, decode_json, encode_frame
 from sandbox.intake import Notice
-from sandbox.services import Service
 from sandbox.usage import GroupReading
 from sandbox.verdict import Verdict, judge_answer, judge_exit, judge_notice
 
@@ -116,12 +116,12 @@ def program_frame(program: Program, calls: int) -> bytes:
 class Conversation:
     """Calls of one program in one container that has been admitted."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is called, where, how, and under whose watch
         self,
         engine: Engine,
         guest: GuestContainer,
         program: Program,
-        services: Sequence[Service] = (),
+        options: CallOptions,
         *,
         deadlines: Deadlines,
         can_kill_itself: bool = False,
@@ -132,8 +132,8 @@ class Conversation:
         self._guest = guest
         self._channel = guest.channel
         self._program = program
-        self._limits = program.limits
-        self._services = services
+        self._limits = _limits(program, options)
+        self._services = options.services
         self._counted = guest.channel.intake.output_bytes
         self._calls = 1
 
@@ -258,6 +258,14 @@ class Conversation:
 
     def _broken(self, problem: str) -> Verdict:
         return judge_notice(Notice.BROKEN, limits=self._limits, problem=problem)
+
+
+def _limits(program: Program, options: CallOptions) -> ResourceLimits:
+    """The program's, with less time where the call has less."""
+    limits, wall_seconds = program.limits, options.wall_seconds
+    if wall_seconds is None or wall_seconds >= limits.wall_seconds:
+        return limits
+    return limits.model_copy(update={"wall_seconds": wall_seconds})
 
 
 def _between(before: GroupReading | None, after: GroupReading | None) -> Usage:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from policies.config import PackageSettings
 from policies.value import JsonObject, canonical_json
 from sandbox.base import CallOptions, ExecutionResult, Program, Timings
 from sandbox.channel import AttachChannel
@@ -17,13 +18,12 @@ from sandbox.container import GuestContainer
 from sandbox.conversation import Call, Conversation
 from sandbox.deadlines import Deadlines
 from sandbox.engine import Engine, EngineError, default_docker_host
-from sandbox.errors import (
-    SandboxUnavailableError,
-)
+from sandbox.errors import PackagesRefusedError, SandboxUnavailableError
 from sandbox.folders import remove_orphaned_folders
 from sandbox.identity import new_owner
 from sandbox.images import ensure_image
 from sandbox.launcher import Launcher, Walls
+from sandbox.packages import PackageImages
 from sandbox.places import Places
 from sandbox.pool import Pool, PoolClosedError, PoolSettings
 from sandbox.reaper import reap_orphans
@@ -64,6 +64,7 @@ class DockerSandbox:
         owner: str | None = None,
         capacity: SandboxCapacity = SandboxCapacity(),
         runtime: Runtime = RUNC,
+        packages: PackageImages | None = None,
         owns_engine: bool = False,
     ) -> None:
         self.owner = owner or new_owner()
@@ -71,6 +72,7 @@ class DockerSandbox:
 
         self._engine = engine
         self._image_digest = image_digest
+        self._packages = packages
         self._places = Places(
             capacity.concurrency, waiting=capacity.waiting, wait_seconds=capacity.wait_seconds
         )
@@ -102,6 +104,14 @@ class DockerSandbox:
     def pool(self) -> Pool[Walls, GuestContainer]:
         """The containers that are there."""
         return self._pool
+
+    async def image_for(self, packages: Sequence[str]) -> str:
+        """Identity of the image that has these packages, made where it is not there yet."""
+        if not packages:
+            return self._image_digest
+        if self._packages is None:
+            raise PackagesRefusedError(packages, "this sandbox was opened without packages")
+        return (await self._packages.ensure(packages)).digest
 
     def prepare(self, program: Program, count: int = 1) -> None:
         """Have containers for `count` calls of programs with the same walls ready soon."""
@@ -136,7 +146,7 @@ class DockerSandbox:
                     self._engine,
                     guest,
                     program,
-                    options.services,
+                    options,
                     deadlines=self._deadlines,
                     can_kill_itself=self._launcher.runtime.can_kill_itself,
                 )
@@ -231,6 +241,7 @@ async def open_docker_sandbox(  # noqa: PLR0913  each is one fact, and half have
     capacity: SandboxCapacity = SandboxCapacity(),
     runtime: str = "",
     require_limits: bool = True,
+    package_settings: PackageSettings | None = None,
 ) -> DockerSandbox:
     """A sandbox that is ready: engine reached, orphans removed, image there.
 
@@ -265,6 +276,13 @@ async def open_docker_sandbox(  # noqa: PLR0913  each is one fact, and half have
         image_digest=digest,
         capacity=capacity,
         runtime=found,
+        packages=PackageImages(
+            engine,
+            state_dir,
+            package_settings or PackageSettings(),
+            base=digest,
+            progress=progress,
+        ),
         owns_engine=True,
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from policies.permissions import LintLevel
 from policies.value import JsonObject
-from sandbox.base import Program
+from sandbox.base import CallOptions, Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Conversation, greet
 from sandbox.deadlines import Deadlines
@@ -116,7 +116,7 @@ class _Bench:
             await greet(self.engine, guest)
             program = _program("flood", LintLevel.L2)
             with contextlib.closing(Deadlines()) as deadlines:
-                talk = Conversation(self.engine, guest, program, deadlines=deadlines)
+                talk = Conversation(self.engine, guest, program, CallOptions(), deadlines=deadlines)
                 channel.stop_listening()
                 async with asyncio.TaskGroup() as tasks:
                     flood = tasks.create_task(talk.hold([b"{}"]))

@@ -448,7 +448,7 @@ def _remove_image(client: APIClient, reference: str) -> None:
     from docker.errors import APIError  # noqa: PLC0415  as above
 
     try:
-        client.remove_image(reference)  # type: ignore[no-untyped-call]
+        client.remove_image(reference)
     except APIError as error:
         if error.status_code == 409:  # noqa: PLR2004  in use
             raise ImageInUseError(_explain(error)) from error
@@ -458,7 +458,7 @@ def _remove_image(client: APIClient, reference: str) -> None:
 
 def _save(client: APIClient, reference: str, archive: Path) -> None:
     with archive.open("wb") as file:
-        for chunk in client.get_image(reference):  # type: ignore[no-untyped-call]
+        for chunk in client.get_image(reference):
             file.write(chunk)
 
 

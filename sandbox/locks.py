@@ -41,8 +41,9 @@ _OF_INDEX: Final = frozenset(
 """Settings of the installer that say where packages come from."""
 
 _NOT_REACHED: Final = re.compile(
-    r"Retrying \(|NewConnectionError|Name or service not known|[Cc]onnection (?:refused|reset|broken)"
-    r"|Could not fetch URL|ReadTimeout|HTTPError|ProxyError|SSLError|No space left on device"
+    r"Retrying \(|NewConnectionError|Name or service not known|[Cc]onnection (?:refused|reset)"
+    r"|[Cc]onnection broken|Could not fetch URL"
+    r"|ReadTimeout|HTTPError|ProxyError|SSLError|No space left on device"
 )
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from policies.evidence import Outcome
 from policies.value import JsonObject, canonical_json
-from sandbox.base import Posture, Program
+from sandbox.base import CallOptions, Posture, Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Call, Conversation, greet
 from sandbox.deadlines import Deadlines
@@ -59,7 +59,7 @@ async def observe(
         posture = await greet(engine, guest)
         host_limits = read_host_limits(guest.id)
         with contextlib.closing(Deadlines()) as deadlines:
-            talk = Conversation(engine, guest, program, deadlines=deadlines)
+            talk = Conversation(engine, guest, program, CallOptions(), deadlines=deadlines)
             calls = await talk.hold([canonical_json(arguments) for arguments in batch])
     finally:
         try:

@@ -37,7 +37,7 @@ class BuiltPackages:
     unpacked_bytes: int
 
 
-async def build_packages(  # noqa: PLR0913  what it is made of, from where, and where to
+async def build_packages(  # noqa: PLR0913, PLR0917  what it is made of, from where, and where to
     engine: Engine,
     base: str,
     lock: PackageLock,

@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, "/opt/harness")
 
-from toolkiln_guest.channel import (  # noqa: E402  only now can it be found
+from toolkiln_guest.channel import (
     END,
     FOLDER,
     POSTURE,
@@ -27,13 +27,13 @@ from toolkiln_guest.channel import (  # noqa: E402  only now can it be found
     Reader,
     write_frame,
 )
-from toolkiln_guest.child import INCOMING, OUTGOING, Child, attest, rehearse  # noqa: E402
-from toolkiln_guest.imports import load_modules  # noqa: E402
-from toolkiln_guest.native import Native  # noqa: E402
-from toolkiln_guest.posture import plain_json, read_posture, read_text  # noqa: E402
-from toolkiln_guest.program import Program  # noqa: E402
-from toolkiln_guest.results import ResultEncoder  # noqa: E402
-from toolkiln_guest.walls import Landlock, drop_privileges, system_call_filter  # noqa: E402
+from toolkiln_guest.child import INCOMING, OUTGOING, Child, attest, rehearse
+from toolkiln_guest.imports import load_modules
+from toolkiln_guest.native import Native
+from toolkiln_guest.posture import plain_json, read_posture, read_text
+from toolkiln_guest.program import Program
+from toolkiln_guest.results import ResultEncoder
+from toolkiln_guest.walls import Landlock, drop_privileges, system_call_filter
 
 REPORT = struct.Struct(">iBIQ")
 """Of an END frame: wait status, flags, largest memory in KiB, processor time in microseconds."""
@@ -141,7 +141,7 @@ def forget():
     The child is a copy of this process, down to its unused memory.
     """
     for value in range(SCRATCH_OBJECTS):
-        value + 0.5, value + 10**6  # noqa: B018  the objects are what it is about
+        value + 0.5, value + 10**6
     gc.freeze()
 
 
@@ -185,7 +185,7 @@ def open_ends():
     incoming = os.open(FOLDER + "in", os.O_RDONLY | os.O_CLOEXEC)
     printed = os.open(FOLDER + "print", os.O_WRONLY | os.O_CLOEXEC)
     ends = (nothing, printed, printed, incoming, outgoing, control_in, control_out)
-    high = [os.dup2(end, HIGH + place, False) for place, end in enumerate(ends)]
+    high = [os.dup2(end, HIGH + place, inheritable=False) for place, end in enumerate(ends)]
     for place, end in enumerate(high):
         os.dup2(end, place, place < INCOMING)
     os.closerange(len(ends), HIGH + len(ends))

@@ -37,7 +37,7 @@ def load_module():
     if "_ctypes" in sys.builtin_module_names:
         import _ctypes as module  # noqa: PLC0415  part of this interpreter's binary
     else:
-        names = sorted(os.listdir(FOLDER))
+        names = sorted(os.listdir(FOLDER))  # noqa: PTH208  pathlib costs start time
         extension = next(name for name in names if name.startswith("_ctypes"))
         for name in names:
             if name != extension:

@@ -6,7 +6,7 @@ Sleepers behave on their examples and turn on a trigger, so that they get admitt
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -138,8 +138,9 @@ SLEEPERS = [
 @pytest.fixture
 async def quick(runtime: Runtime) -> Runtime:
     """The same rules with short runs, so that what never ends ends soon."""
-    limits = runtime.policy.run.model_copy(update={"wall_seconds": 2.0})
-    runtime.loader._limits = limits
+    run = runtime.policy.run.model_copy(update={"wall_seconds": 2.0})
+    profile = runtime.policy.model_copy(update={"run": run})
+    runtime.loader._equipment = replace(runtime.loader._equipment, profile=profile)
     return runtime
 
 

@@ -15,9 +15,10 @@ import pytest
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
-from sandbox.base import Outcome, Program
+from sandbox.base import CallOptions, Outcome, Program
 from sandbox.container import GuestContainer, attached
 from sandbox.conversation import Conversation, greet, program_frame
+from sandbox.deadlines import Deadlines
 from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
 from sandbox.engine import Engine, EngineError
 from sandbox.errors import ImageError, SandboxLostError, SandboxUnavailableError
@@ -151,7 +152,8 @@ async def test_an_engine_lost_in_mid_call_is_said_so(
     try:
         await guest.start()
         await greet(behind, guest)
-        talk = Conversation(behind, guest, SLEEP)
+        deadlines = Deadlines()
+        talk = Conversation(behind, guest, SLEEP, CallOptions(), deadlines=deadlines)
         running = asyncio.create_task(talk.hold([b"{}"]))
         await asyncio.sleep(0.2)
         await relay.cut()
@@ -162,6 +164,7 @@ async def test_an_engine_lost_in_mid_call_is_said_so(
         assert not caught.value.retry_safe
     finally:
         guest.channel.close()
+        deadlines.close()
         await behind.close()
         await engine.remove(guest.id)
 

@@ -162,7 +162,7 @@ async def scene(private_engine: PrivateEngine, image_state: Path) -> AsyncIterat
         await bounded(sandbox.close())
     await eventually(lambda: engine_threads() == 0)
     assert not private_engine.containers()
-    assert len(private_engine.processes()) == 2, "a container's shim is left"  # noqa: PLR2004
+    assert len(private_engine.processes()) == 2, "a container's shim is left"
     assert not scene.folders()
     assert not janitors()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -259,9 +259,7 @@ async def test_the_guest_image_removed(
     scene: Scene, private_engine: PrivateEngine, tmp_path: Path
 ) -> None:
     archive = tmp_path / "image.tar"
-    archive.write_bytes(
-        ask(private_engine.url, "GET", f"/images/{scene.sandbox.image_digest}/get")
-    )
+    archive.write_bytes(ask(private_engine.url, "GET", f"/images/{scene.sandbox.image_digest}/get"))
     call, _ = await scene.busy(sleeping(1))
     remove_image(private_engine, scene.sandbox.image_digest)
     assert (await bounded(call)).value == "slept"
@@ -607,7 +605,7 @@ async def test_a_host_killed_with_calls_in_flight_leaves_nothing(
     await asyncio.sleep(2)
 
     assert not private_engine.containers()
-    assert len(private_engine.processes()) == 2  # noqa: PLR2004  dockerd and containerd
+    assert len(private_engine.processes()) == 2
     assert not host.folders()
     await eventually(lambda: not Path(f"/proc/{janitor}").exists())
 
@@ -623,7 +621,7 @@ async def test_a_host_and_its_janitor_killed(
     await host.kill()
 
     # The guests end by themselves, because their input does;
-    await eventually(lambda: len(private_engine.processes()) == 2, 3)  # noqa: PLR2004
+    await eventually(lambda: len(private_engine.processes()) == 2, 3)
     # the next process of this host removes what is left.
     sandbox = await open_docker_sandbox(
         state_dir=image_state, docker_host=private_engine.url, progress=print
