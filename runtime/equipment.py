@@ -58,26 +58,24 @@ class Equipment:
     tenant: str
     """Whose calls these are; two tenants never share a warm container."""
 
-    async def program(
+    def program(
         self,
         source: ToolSource,
         source_schema: ToolSchema,
         level: LintLevel,
-        sandbox: Sandbox,
+        image: str | None = None,
     ) -> Program:
         """What to run for `source`, in an image with its packages.
 
-        Raises:
-            SandboxError: The image with its packages cannot be made.
+        `image` is what `image_digest` gives for it; None is the sandbox's own.
         """
-        permissions = source.permissions
         return Program(
             code=source.code,
             function=source_schema.function,
             level=level,
             limits=self.limits,
-            image=await image_digest(permissions, sandbox) if permissions.packages else None,
-            sockets=bool(permissions.hosts),
+            image=image if source.permissions.packages else None,
+            sockets=bool(source.permissions.hosts),
         )
 
     @property
@@ -143,12 +141,16 @@ class Equipment:
         )
 
 
-async def image_digest(permissions: Permissions, sandbox: Sandbox) -> str:
+async def image_digest(
+    permissions: Permissions, sandbox: Sandbox, *, wanted: str | None = None
+) -> str:
     """Identity of the environment for a tool with `permissions`, made where it is not there yet.
+
+    It is the one that is `wanted`, where that can be had.
 
     Raises:
         SandboxError: The image with its packages cannot be made.
     """
     if not permissions.packages:
         return sandbox.image_digest
-    return await sandbox.image_for(permissions.packages)
+    return await sandbox.image_for(permissions.packages, wanted=wanted)

@@ -26,6 +26,7 @@ from runtime.tools import CallContext, ToolAnswer
 from runtime.verdicts import error_text, stopped_text
 from sandbox.artefacts import Artefact
 from sandbox.base import ExecutionResult, Sandbox
+from sandbox.errors import PackagesRefusedError
 from sandbox.files import FilesRefusedError
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
 from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion, version_digest
@@ -199,14 +200,17 @@ class ToolLoader:
         if ungranted := grant_problems(permissions, self._equipment.profile):
             return _refused(ref, _ungranted_text(version, ungranted))
         sandbox = await self._sandbox()
-        image = await image_digest(permissions, sandbox)
+        try:
+            image = await image_digest(permissions, sandbox, wanted=version.image_digest)
+        except PackagesRefusedError as error:
+            return _refused(ref, f"{ref} was not run: {error}")
         if version.image_digest != image:
             return _refused(ref, _image_text(version, image))
         digest = version_digest(version.source, version.source_schema, version.image_digest)
         if digest != version.digest:
             raise StoreDamagedError(f"{ref} hashes to {digest}, approved was {version.digest}")
-        program = await self._equipment.program(
-            version.source, version.source_schema, version.level, sandbox
+        program = self._equipment.program(
+            version.source, version.source_schema, version.level, image
         )
         try:
             kit = self._equipment.kit(permissions, scope, self.composition, version=version.digest)

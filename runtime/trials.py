@@ -19,7 +19,7 @@ from policies.source import Example, ToolSource
 from policies.value import JsonObject
 from runtime.composition import CallScope, Composition
 from runtime.concurrency import run_all
-from runtime.equipment import Equipment
+from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, TrialFinished
 from runtime.generate import generate_arguments
 from runtime.verdicts import agreeing, judge_example, judge_generated
@@ -97,9 +97,8 @@ async def run_trials(
         return trial
 
     permissions = plan.source.permissions
-    program = await equipment.program(
-        plan.source, plan.source_schema, permissions.lint_level, sandbox
-    )
+    image = await image_digest(permissions, sandbox)
+    program = equipment.program(plan.source, plan.source_schema, permissions.lint_level, image)
     sandbox.prepare(program, len(plan.source.examples) * plan.runs_per_example)
 
     def options(calls: int) -> CallOptions:

@@ -140,6 +140,12 @@ class Posture(Value):
     rlimits: dict[str, int]
     """Soft limits by name; -1 is unlimited."""
 
+    landlock: bool | None = None
+    """Process tier: whether Landlock keeps it from what it must not read."""
+
+    seccomp_filters: int | None = None
+    """Process tier: how many filters of system calls stand one inside the other."""
+
     environment: tuple[str, ...]
     """Names only."""
 
@@ -230,11 +236,14 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def image_for(self, packages: Sequence[str]) -> str:
+    async def image_for(self, packages: Sequence[str], *, wanted: str | None = None) -> str:
         """Identity of the environment that has these packages, made where it is not there yet.
 
+        It is the one that is `wanted`, where that can be had.
+
         Raises:
-            ImageError: It cannot be made.
+            PackagesRefusedError: The packages are not granted, or there is no such set.
+            PackagesUnavailableError: The installer, its index or the engine failed.
         """
         ...
 

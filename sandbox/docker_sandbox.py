@@ -105,13 +105,13 @@ class DockerSandbox:
         """The containers that are there."""
         return self._pool
 
-    async def image_for(self, packages: Sequence[str]) -> str:
+    async def image_for(self, packages: Sequence[str], *, wanted: str | None = None) -> str:
         """Identity of the image that has these packages, made where it is not there yet."""
         if not packages:
             return self._image_digest
         if self._packages is None:
             raise PackagesRefusedError(packages, "this sandbox was opened without packages")
-        return (await self._packages.ensure(packages)).digest
+        return await self._packages.image_for(packages, wanted=wanted)
 
     def prepare(self, program: Program, count: int = 1) -> None:
         """Have containers for `count` calls of programs with the same walls ready soon."""

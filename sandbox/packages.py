@@ -18,7 +18,12 @@ from typing import Final
 from pydantic import ValidationError
 
 from policies.config import PackageSettings
-from policies.packages import constraints, versions_outside
+from policies.packages import (
+    RequirementError,
+    constraints,
+    granted_requirements,
+    versions_outside,
+)
 from policies.value import Value, canonical_json, sha256_digest
 from sandbox.engine import Engine, EngineError, ImageInUseError
 from sandbox.errors import PackagesRefusedError, PackagesUnavailableError
@@ -95,6 +100,25 @@ class PackageImages:
         self._progress = progress
         self._ready: dict[tuple[str, ...], PackageImage] = {}
         self._restored: dict[str, PackageImage] = {}
+
+    async def image_for(self, packages: Sequence[str], *, wanted: str | None = None) -> str:
+        """Digest of the image for a tool that declares `packages`, as the policy grants them.
+
+        `wanted` is the image that a version was proven in: it is taken if it can be had, also
+        where newer versions of the packages have been chosen since. Who wants exactly that one
+        has to compare.
+
+        Raises:
+            PackagesRefusedError: The policy does not grant them, or no such set can be made.
+            PackagesUnavailableError: The installer, its index or the engine failed.
+        """
+        try:
+            requirements = granted_requirements(packages, self._settings)
+        except RequirementError as error:
+            raise PackagesRefusedError(packages, str(error)) from error
+        if wanted is not None and await self.restore(wanted) is not None:
+            return wanted
+        return (await self.ensure(requirements)).digest
 
     async def ensure(self, requirements: Sequence[str], *, fresh: bool = False) -> PackageImage:
         """The image with `requirements`, which the engine has when this returns.
