@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.evidence import LintReport
 from policies.findings import Finding
 from policies.limits import SourceLimits
-from policies.lint import lint, lint_permissions
+from policies.lint import lint
 from policies.permissions import LintLevel
 from policies.reporter import Reporter, arrange
 from policies.schema import ToolSchema, check_examples, extract_schema
@@ -57,8 +57,8 @@ def analyse_text(source: ToolSource, limits: SourceLimits) -> Analysis | None:
 
 
 def without_parsing(source: ToolSource, findings: list[Finding]) -> Analysis:
-    """An analysis of a source that was not parsed: these findings, and the permissions'."""
-    return _analysis(source, [*findings, *lint_permissions(source.permissions)], None)
+    """An analysis of a source that was not parsed: these findings alone."""
+    return _analysis(source, findings, None)
 
 
 def not_analysable(source: ToolSource, limits: SourceLimits, reason: str) -> Analysis:

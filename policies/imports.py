@@ -9,6 +9,7 @@ from typing import Final
 from policies.importnames import REACHED_THROUGH_PACKAGES, PackageImports, distribution_of
 from policies.leaks import LEAKS
 from policies.modules import (
+    CLIENTS,
     DECLARABLE,
     DENIED,
     NETWORK,
@@ -137,7 +138,7 @@ class ImportChecker:
             )
         elif only is not None and member not in only:
             self._refuse_beyond(module, member, only, node)
-        elif dotted in PURE or dotted in DECLARABLE:
+        elif dotted in PURE or dotted in DECLARABLE or dotted in CLIENTS:
             return dotted if self._check_module(dotted, node) else None
         elif self._is_packaged(module) and member not in REACHED_THROUGH_PACKAGES:
             return dotted
@@ -164,6 +165,8 @@ class ImportChecker:
         """Refuse declarations that nobody can grant, and point out needless ones."""
         for name in imports:
             where = access(name)
+            if self._rules.allows(name) and name in CLIENTS:
+                continue  # needs no declaration at L3, and does no harm
             if where not in {Access.ALLOWED, Access.DECLARE}:
                 near = nearest_module(name)
                 hint = f"declare {near!r} instead" if near else f"drop {shown(name)!r}"
@@ -211,7 +214,7 @@ class ImportChecker:
 
     def _modules(self, name: ast.Name) -> frozenset[str]:
         members = {f"{module}.{member}" for module, member in self._scopes.members(name)}
-        return self._scopes.modules(name) | (members & (PURE | DECLARABLE))
+        return self._scopes.modules(name) | (members & (PURE | DECLARABLE | CLIENTS))
 
     def _check_link(self, module: str | None, link: ast.Attribute) -> str | None:
         if module is None:
@@ -246,12 +249,7 @@ class ImportChecker:
             case Access.DECLARE:
                 self._refuse_undeclared(module, node)
             case Access.NETWORK:
-                self._report.at(
-                    "RP206",
-                    node,
-                    f"{shown(module)!r} needs the network: level L3, which is reserved",
-                    _INSTEAD.get(module, "take what would be fetched as a parameter"),
-                )
+                self._refuse_network(module, node)
             case Access.PACKAGE:
                 self._refuse_package(module, node)
             case _:
@@ -310,6 +308,18 @@ class ImportChecker:
             advice,
         )
 
+    def _refuse_network(self, module: str, node: ast.AST) -> None:
+        if self._rules.level is LintLevel.L3:
+            problem = f"{shown(module)!r} speaks what the broker does not: it passes on HTTP alone"
+            advice = "send requests with urllib.request or http.client"
+        else:
+            problem = f"{shown(module)!r} needs the network, and no hosts are declared"
+            advice = (
+                'declare "permissions": {"hosts": ["https://api.example.com/v1/"]} with the real '
+                "address, which the policy must grant, or take what would be fetched as a parameter"
+            )
+        self._report.at("RP206", node, problem, advice)
+
     def _refuse_beyond(self, module: str, member: str, only: frozenset[str], node: ast.AST) -> None:
         some = ", ".join(sorted(only)[:6])
         if self._rules.can_lift(module):
@@ -329,7 +339,7 @@ class ImportChecker:
 
 
 _WHY: Final = {
-    Access.NETWORK: "the network needs level L3, which is reserved",
+    Access.NETWORK: "it comes with permissions.hosts, and only for HTTP",
     Access.PACKAGE: "it is not in the standard library",
     Access.NEVER: "it is available to no tool",
 }

@@ -102,6 +102,12 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
     ),
     "gzip": frozenset({"builtins", "io", "os", "struct", "sys", "time", "zlib"}),
     "html.parser": frozenset({"re"}),
+    "http": frozenset({"server"}),
+    "http.client": frozenset(
+        {"collections", "email", "errno", "http", "io", "re", "socket", "ssl", "sys"}
+    ),
+    "http.cookiejar": frozenset({"copy", "datetime", "http", "os", "re", "time", "urllib"}),
+    "http.cookies": frozenset({"re", "string", "types"}),
     "io": frozenset({"abc"}),
     "ipaddress": frozenset({"functools"}),
     "json": frozenset({"codecs", "scanner", "tool"}),
@@ -139,11 +145,14 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
     "re": frozenset({"copyreg", "enum", "functools"}),
     "sched": frozenset({"heapq", "threading", "time"}),
     "secrets": frozenset({"base64", "binascii"}),
+    "selectors": frozenset({"math", "select", "sys"}),
     "shlex": frozenset({"os", "re", "sys"}),
     "shutil": frozenset(
         {"collections", "errno", "fnmatch", "os", "posix", "stat", "sys", "warnings"}
     ),
+    "socket": frozenset({"array", "errno", "io", "os", "selectors", "sys"}),
     "sqlite3": frozenset({"collections", "datetime", "dbapi2", "dump", "time"}),
+    "ssl": frozenset({"base64", "errno", "os", "sys", "warnings"}),
     "statistics": frozenset({"math", "numbers", "random", "sys"}),
     "sys": frozenset({"monitoring"}),
     "tarfile": frozenset(
@@ -181,7 +190,31 @@ LEAKS: Final[dict[str, frozenset[str]]] = {
         }
     ),
     "urllib": frozenset({"error", "request", "response", "robotparser"}),
+    "urllib.error": frozenset({"io", "urllib"}),
     "urllib.parse": frozenset({"functools", "ipaddress", "math", "re", "sys", "types", "warnings"}),
+    "urllib.request": frozenset(
+        {
+            "base64",
+            "bisect",
+            "contextlib",
+            "email",
+            "hashlib",
+            "http",
+            "io",
+            "os",
+            "posixpath",
+            "re",
+            "socket",
+            "ssl",
+            "string",
+            "sys",
+            "tempfile",
+            "time",
+            "warnings",
+        }
+    ),
+    "urllib.response": frozenset({"tempfile"}),
+    "urllib.robotparser": frozenset({"collections", "urllib"}),
     "uuid": frozenset({"os", "platform", "sys"}),
     "warnings": frozenset({"sys"}),
     "weakref": frozenset({"itertools", "sys"}),

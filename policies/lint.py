@@ -13,7 +13,7 @@ from policies.findings import Finding
 from policies.granted import DECLARATIONS, GrantChecker
 from policies.imports import ImportChecker
 from policies.modules import Access, ImportRules, access
-from policies.permissions import LintLevel, Permissions
+from policies.permissions import Permissions
 from policies.reporter import Reporter, shown
 from policies.scopes import Scopes
 from policies.syntax import reparse
@@ -24,19 +24,11 @@ _ALLOWED_AT_L2: Final = frozenset({"open", "dir", "memoryview", "vars"})
 _BUILT_INS: Final = frozenset(dir(builtins)) | {"__file__", "__annotations__", "__class__"}
 """What a module has without defining it."""
 
-_RESERVED: Final = {
-    LintLevel.L3: (
-        "L3, network and secrets",
-        "take what is fetched as a parameter; leave out permissions.hosts and .secrets",
-    ),
-}
-
 
 def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding, ...]:
     """All findings on `tree`, the tree of `code`, at the level that `permissions` ask for."""
     report = Reporter(code)
     level = permissions.lint_level
-    check_level(permissions, report)
     rules = ImportRules(level, frozenset(permissions.imports))
     scopes = Scopes(tree)
     imports = ImportChecker(rules, scopes, report, permissions.packages)
@@ -51,21 +43,6 @@ def lint(code: str, tree: ast.Module, permissions: Permissions) -> tuple[Finding
     else:
         RestrictedChecker(tree, report).visit(reparse(code))
     return tuple(report.findings)
-
-
-def lint_permissions(permissions: Permissions) -> tuple[Finding, ...]:
-    """The findings that need no tree: levels that are reserved."""
-    report = Reporter("")
-    check_level(permissions, report)
-    return tuple(report.findings)
-
-
-def check_level(permissions: Permissions, report: Reporter) -> None:
-    """Refuse what asks for a level that nothing provides yet."""
-    asked = {permissions.lint_level, permissions.level}
-    for level in sorted(asked & _RESERVED.keys()):
-        what, advice = _RESERVED[level]
-        report.on("RP401", None, f"the permissions ask for level {what}: reserved", advice)
 
 
 class _CommonChecker(ast.NodeVisitor):

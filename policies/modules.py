@@ -19,7 +19,7 @@ class Access(StrEnum):
     """Available at L2, when `Permissions.imports` names it."""
 
     NETWORK = "network"
-    """Reserved for L3."""
+    """Available at L3, or of no use to any tool: only HTTP leaves a container."""
 
     PACKAGE = "package"
     """Not in the standard library: available at L1, in a package that is declared."""
@@ -57,14 +57,21 @@ DECLARABLE: Final = frozenset(
 )
 """L2: files, threads and the event loop inside of the container."""
 
-NETWORK: Final = frozenset(
+CLIENTS: Final = frozenset(
     {
-        *("ftplib", "http", "imaplib", "nntplib", "poplib", "select", "selectors", "smtplib"),
-        *("socket", "socketserver", "ssl", "telnetlib", "webbrowser", "wsgiref", "xmlrpc"),
-        *("urllib.request", "urllib.error", "urllib.response", "urllib.robotparser"),
-        *("aiohttp", "httpx", "requests", "urllib3", "websockets"),
+        *("http", "http.client", "http.cookiejar", "http.cookies", "select", "selectors"),
+        *("socket", "ssl", "urllib.error", "urllib.request", "urllib.response"),
+        "urllib.robotparser",
     }
 )
+"""L3: HTTP through the broker. Sockets reach its proxy and nothing else, so they do no harm."""
+
+NETWORK: Final = CLIENTS | {
+    *("ftplib", "imaplib", "nntplib", "poplib", "smtplib", "socketserver", "telnetlib"),
+    *("webbrowser", "wsgiref", "xmlrpc"),
+    *("aiohttp", "httpx", "requests", "urllib3", "websockets"),
+}
+"""Everything that is for the network, packages included."""
 
 WELL_KNOWN_PACKAGES: Final = frozenset(
     {"numpy", "pandas", "scipy", "sympy", "matplotlib", "pydantic", "requests", "httpx", "yaml"}
@@ -175,7 +182,7 @@ class ImportRules:
 
     def allows(self, module: str) -> bool:
         """Whether `module` may be imported as things are declared."""
-        if module in PURE:
+        if module in PURE or (self.level is LintLevel.L3 and module in CLIENTS):
             return True
         return self.code_level and module in DECLARABLE and self.is_declared(module)
 

@@ -99,7 +99,6 @@ _ERRORS: Final = (
     ("RP314", "process-control", "A call that starts, ends or traces processes."),
     ("RP315", "undefined-name", "A name that nothing defines, so reading it can only fail."),
     ("RP399", "restricted", "Another refusal by RestrictedPython."),
-    ("RP401", "level-reserved", "The level or permission is reserved; nothing provides it yet."),
     (
         "RP403",
         "host-not-granted",

@@ -14,7 +14,7 @@ from proposals import body, errors, findings, rules
 from RestrictedPython.transformer import INSPECT_ATTRIBUTES
 
 from policies.leaks import LEAKS
-from policies.modules import DECLARABLE, DENIED, NETWORK, ONLY, PURE
+from policies.modules import CLIENTS, DECLARABLE, DENIED, NETWORK, ONLY, PURE
 from policies.permissions import Permissions
 from policies.reporter import Reporter
 from policies.transformer import RestrictedChecker
@@ -181,7 +181,7 @@ ATTACKS = {
     "module through module": ("import json\nx = json.codecs.builtins", "RP208"),
     "module through alias": ("import dataclasses as d\nx = d.sys.modules", "RP208"),
     "module from module": ("from re import enum", "RP208"),
-    "submodule that is loaded": ("import urllib.parse\nx = urllib.request", "RP208"),
+    "submodule that is loaded": ("import urllib.parse\nx = urllib.request", "RP206"),
     "module as a value": ("import re\ndef g(m): return m.enum\ng(re)", "RP210"),
     "module as a default": ("import re\ndef g(m=re): return m", "RP210"),
     "change of a module": ("import json\njson.loads = None", "RP207"),
@@ -376,22 +376,44 @@ def test_a_misspelt_module_is_recognised(module: str, near: str) -> None:
     assert near in finding.suggestion
 
 
-def test_a_reserved_level_breaks_nothing_else() -> None:
-    found = rules(body("x = eval('1')"), permissions={"level": "L3", "packages": ["numpy"]})
+HOSTS: dict[str, object] = {"hosts": ["https://api.example.com/v1/"]}
 
-    assert {"RP401", "RP301"} <= found
+
+@pytest.mark.parametrize("module", sorted(CLIENTS))
+def test_clients_come_with_hosts_and_without_them_not(module: str) -> None:
+    code = body(f"import {module} as client\nx = client.anything")
+
+    assert not errors(code, permissions=HOSTS)
+    assert "RP206" in rules(code)
+    assert "RP206" in rules(code, permissions={"imports": ["os"]})
 
 
 @pytest.mark.parametrize(
-    "permissions",
+    "code",
     [
-        {"level": "L3"},
-        {"hosts": ["a.example"]},
-        {"secrets": ["KEY"]},
+        "import urllib.request\nwith urllib.request.urlopen('https://a.example') as r: x = r.read()",
+        "from urllib.request import Request, urlopen\nfrom urllib.error import HTTPError",
+        "from urllib import request\nx = request.urlopen",
+        "import http.client\nx = http.client.HTTPSConnection('a.example')",
+        "from http import HTTPStatus",
     ],
 )
-def test_what_nothing_provides_yet_is_refused(permissions: dict[str, object]) -> None:
-    assert "RP401" in rules(permissions=permissions)
+def test_the_usual_ways_to_send_a_request_pass(code: str) -> None:
+    assert not errors(body(code), permissions=HOSTS)
+
+
+def test_a_module_through_a_client_is_refused() -> None:
+    assert "RP208" in rules(
+        body("import urllib.request\nx = urllib.request.os.environ"), permissions=HOSTS
+    )
+    assert "RP208" in rules(body("import http.client as h\nx = h.sys"), permissions=HOSTS)
+
+
+@pytest.mark.parametrize("module", ["ftplib", "smtplib", "xmlrpc.client", "http.server"])
+def test_what_is_not_http_is_refused_with_the_way_out(module: str) -> None:
+    found = [f for f in findings(body(f"import {module}"), permissions=HOSTS) if f.rule == "RP206"]
+
+    assert "urllib.request" in found[0].suggestion
 
 
 def test_every_finding_comes_at_once() -> None:
@@ -445,7 +467,7 @@ def _importable(name: str) -> types.ModuleType | None:
             return None
 
 
-@pytest.mark.parametrize("name", sorted(PURE | DECLARABLE))
+@pytest.mark.parametrize("name", sorted(PURE | DECLARABLE | CLIENTS))
 def test_no_module_leads_to_another_that_is_not_listed(name: str) -> None:
     module = _importable(name)
     if module is None:
@@ -453,7 +475,7 @@ def test_no_module_leads_to_another_that_is_not_listed(name: str) -> None:
     reached = {a for a, value in vars(module).items() if isinstance(value, types.ModuleType)}
     reached |= {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))}
     public = {a for a in reached if not a.startswith("_")}
-    listed = {a for a in public if f"{name}.{a}" in PURE | DECLARABLE}
+    listed = {a for a in public if f"{name}.{a}" in PURE | DECLARABLE | CLIENTS}
 
     assert public - listed <= LEAKS.get(name, frozenset()) | DENIED.get(name, frozenset())
 
@@ -461,6 +483,7 @@ def test_no_module_leads_to_another_that_is_not_listed(name: str) -> None:
 def test_the_lists_of_modules_do_not_overlap() -> None:
     assert not PURE & DECLARABLE
     assert not (PURE | DECLARABLE) & NETWORK
+    assert CLIENTS < NETWORK
     assert ONLY.keys() <= PURE
     assert DENIED.keys() <= PURE | DECLARABLE
 

@@ -158,7 +158,6 @@ CASES = [
         ),
     ),
     Case("RP315", *code("x = [codecs]", "def g():\n    return later\nlater = 1")),
-    Case("RP401", *field("permissions", {"level": "L3"}, {"imports": []})),
     Case(
         "RP406",
         *code(
