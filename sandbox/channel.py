@@ -17,13 +17,13 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from policies.limits import ResourceLimits
 from sandbox.frames import Frame, FrameError, Stream, StreamSplitter
 from sandbox.intake import Intake, Notice
 
-__all__ = ["AttachChannel", "Channel", "PipeChannel"]
+__all__ = ["AttachChannel", "Channel", "PipeChannel", "PipeWriter"]
 
 _PIECE_BYTES: Final = 1 << 16
 _ROUNDS: Final = 64
@@ -73,7 +73,7 @@ class Channel(Protocol):
         ...
 
 
-class _Writer:
+class PipeWriter:
     """Writes to a descriptor as fast as the other side reads, and keeps the rest meanwhile."""
 
     def __init__(self, descriptor: int) -> None:
@@ -102,6 +102,11 @@ class _Writer:
         except OSError:  # the guest has ended
             waiting.clear()
         asyncio.get_running_loop().remove_writer(self._descriptor)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something has not been written yet."""
+        return bool(self._waiting)
 
     def close(self) -> None:
         """Drop what is left."""
@@ -163,6 +168,9 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
 class PipeChannel(_Listening):
     """Three named pipes in a folder of their own: `in`, `out` and `print`."""
 
+    to_guest: ClassVar[tuple[str, ...]] = ("in",)
+    from_guest: ClassVar[tuple[str, ...]] = ("out", "print")
+
     def __init__(self, folder: Path, limits: ResourceLimits) -> None:
         """Make the folder and its pipes, and open the host's ends.
 
@@ -176,21 +184,23 @@ class PipeChannel(_Listening):
         try:
             folder.mkdir(mode=0o755)
             folder.chmod(0o755)  # the guest's user must get in, whatever the mask of this process
-            for name in ("in", "out", "print"):
-                os.mkfifo(folder / name)
-                (folder / name).chmod(0o622 if name != "in" else 0o644)
+            for names, mode in ((self.to_guest, 0o644), (self.from_guest, 0o622)):
+                for name in names:
+                    os.mkfifo(folder / name)
+                    (folder / name).chmod(mode)
             # Opened for both directions a pipe needs no partner yet.
-            self._input = self._keep(os.open(folder / "in", os.O_RDWR | _FLAGS))
-            self._frames = self._keep(os.open(folder / "out", os.O_RDONLY | _FLAGS))
-            self._output = self._keep(os.open(folder / "print", os.O_RDONLY | _FLAGS))
+            self._input = self._open_end("in", os.O_RDWR)
+            self._frames = self._open_end("out", _READING)
+            self._output = self._open_end("print", _READING)
         except BaseException:
             self.close()
             raise
-        self._writer = _Writer(self._input)
+        self._writer = PipeWriter(self._input)
         self._watch(self._frames, self._take_frames)
         self._watch(self._output, self._take_output)
 
-    def _keep(self, descriptor: int) -> int:
+    def _open_end(self, name: str, way: int) -> int:
+        descriptor = os.open(self.folder / name, way | _FLAGS)
         self._open.add(descriptor)
         return descriptor
 
@@ -220,8 +230,8 @@ class PipeChannel(_Listening):
 
     def greeted(self) -> None:
         """Keep only the writing end of the input, and take the names away."""
-        writing = self._keep(os.open(self.folder / "in", os.O_WRONLY | _FLAGS))
-        self._writer = _Writer(writing)
+        writing = self._open_end("in", os.O_WRONLY)
+        self._writer = PipeWriter(writing)
         self._drop(self._input)
         self._input = writing
         self._unlink()
@@ -261,11 +271,13 @@ class PipeChannel(_Listening):
         os.close(descriptor)
 
     def _unlink(self) -> None:
-        for name in ("in", "out", "print"):
+        for name in (*self.to_guest, *self.from_guest):
             (self.folder / name).unlink(missing_ok=True)
 
 
 _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
+_READING: Final = os.O_RDONLY | getattr(os, "O_NOATIME", 0)
+"""A guest sees the times of its pipes; when the host last read is none of its business."""
 
 
 class AttachChannel(_Listening):
@@ -277,13 +289,13 @@ class AttachChannel(_Listening):
         super().__init__(limits)
         self._connection: socket.socket | None = None
         self._splitter = StreamSplitter()
-        self._writer: _Writer | None = None
+        self._writer: PipeWriter | None = None
 
     def connect(self, connection: socket.socket) -> None:
         """Listen to `connection`, which is this channel's from now on."""
         connection.setblocking(False)  # noqa: FBT003  the standard library's own signature
         self._connection = connection
-        self._writer = _Writer(connection.fileno())
+        self._writer = PipeWriter(connection.fileno())
         asyncio.get_running_loop().add_reader(connection.fileno(), self._read)
 
     def _read(self) -> bool:

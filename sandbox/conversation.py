@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -13,9 +13,10 @@ from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.value import JsonObject, canonical_json
 from sandbox.base import CallOptions, Posture, Program, Usage
+from sandbox.channel import Channel
 from sandbox.container import GuestContainer
 from sandbox.deadlines import Deadline, Deadlines
-from sandbox.engine import Engine, EngineError
+from sandbox.engine import ContainerState, Engine, EngineError
 from sandbox.errors import SandboxLostError, SandboxPostureError, SandboxUnavailableError
 from sandbox.frames import MAX_DEPTH, Frame, FrameError, Kind, decode_json, encode_frame
 from sandbox.intake import Notice
@@ -113,22 +114,63 @@ def program_frame(program: Program, calls: int) -> bytes:
     return encode_frame(Kind.PROGRAM, 0, canonical_json(content))
 
 
+class Guest(Protocol):
+    """What can be talked with: a container, or one call's process in it."""
+
+    @property
+    def id(self) -> str:
+        """The container's."""
+        ...
+
+    @property
+    def channel(self) -> Channel:
+        """The connection to it."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody has frozen it."""
+        ...
+
+    def reading(self) -> GroupReading | None:
+        """What it used until now; None where that cannot be read."""
+        ...
+
+    async def exit_state(self, deadline: float) -> ContainerState | None:
+        """How it ended, once its channel has; None if it still runs at `deadline`.
+
+        Raises:
+            EngineError: That cannot be told.
+        """
+        ...
+
+    def kill_now(self) -> bool:
+        """End it without waiting; whether that was possible."""
+        ...
+
+    async def kill(self) -> None:
+        """End it."""
+        ...
+
+
 class Conversation:
-    """Calls of one program in one container that has been admitted."""
+    """Calls of one program with one guest that has been admitted."""
 
     def __init__(  # noqa: PLR0913  what is called, where, how, and under whose watch
         self,
         engine: Engine,
-        guest: GuestContainer,
+        guest: Guest,
         program: Program,
         options: CallOptions,
         *,
         deadlines: Deadlines,
         can_kill_itself: bool = False,
+        has_program: bool = False,
     ) -> None:
         self._engine = engine
         self._deadlines = deadlines
         self._can_kill_itself = can_kill_itself
+        self._has_program = has_program
         self._guest = guest
         self._channel = guest.channel
         self._program = program
@@ -144,7 +186,7 @@ class Conversation:
             SandboxLostError: The engine failed meanwhile.
         """
         self._calls = len(batch)
-        opening = program_frame(self._program, self._calls)
+        opening = b"" if self._has_program else program_frame(self._program, self._calls)
         calls: list[Call] = []
         try:
             if self._services:

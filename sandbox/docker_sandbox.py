@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from policies.config import PackageSettings
 from policies.value import JsonObject, canonical_json
-from sandbox.base import CallOptions, ExecutionResult, Program, Timings
+from sandbox.base import ApprovedVersion, CallOptions, ExecutionResult, Program, Tier, Timings
 from sandbox.channel import AttachChannel
 from sandbox.container import GuestContainer
 from sandbox.conversation import Call, Conversation
@@ -20,12 +20,14 @@ from sandbox.deadlines import Deadlines
 from sandbox.engine import Engine, EngineError, default_docker_host
 from sandbox.errors import PackagesRefusedError, SandboxUnavailableError
 from sandbox.folders import remove_orphaned_folders
+from sandbox.forkserver import ForkServer
 from sandbox.identity import new_owner
 from sandbox.images import ensure_image
 from sandbox.launcher import Launcher, Walls
 from sandbox.packages import PackageImages
 from sandbox.places import Places
 from sandbox.pool import Pool, PoolClosedError, PoolSettings
+from sandbox.process_tier import ProcessSettings, ProcessTier, TierRefusedError
 from sandbox.reaper import reap_orphans
 from sandbox.runtimes import RUNC, Runtime, check_limits, find_runtime
 
@@ -51,6 +53,7 @@ class SandboxCapacity:
     """A call that has waited for so long is refused."""
 
     pool: PoolSettings = field(default_factory=PoolSettings)
+    processes: ProcessSettings = field(default_factory=ProcessSettings)
 
 
 class DockerSandbox:
@@ -81,6 +84,7 @@ class DockerSandbox:
         self._pool: Pool[Walls, GuestContainer] = Pool(
             self._launcher.launch, self._launcher.discard, capacity.pool
         )
+        self._processes = ProcessTier(self._launcher, image_digest, capacity.processes)
         self._deadlines = Deadlines()
         self._closed = False
 
@@ -122,8 +126,53 @@ class DockerSandbox:
         self, program: Program, arguments: JsonObject, options: CallOptions = _NO_CALL_OPTIONS
     ) -> ExecutionResult:
         """Call `program` once in a fresh container, which is destroyed after."""
+        if options.approved is not None and self._processes.serves(options):
+            try:
+                return await self._run_in_process(program, arguments, options.approved, options)
+            except TierRefusedError:
+                pass  # a fresh container does as well; the result says which it was
         (result,) = await self.run_batch(program, (arguments,), options)
         return result
+
+    async def _run_in_process(
+        self,
+        program: Program,
+        arguments: JsonObject,
+        approved: ApprovedVersion,
+        options: CallOptions,
+    ) -> ExecutionResult:
+        """Call `program` once in a fresh process of a warm container.
+
+        Raises:
+            TierRefusedError: There is no such container, and none can be made.
+        """
+        encoded = canonical_json(arguments)
+        clock = _Stopwatch()
+        async with self._places.one(nested=options.nested):
+            queue = clock.lap()
+            guest, hit = await self._processes.claim(approved, program)
+            clean = False
+            try:
+                claim = clock.lap()
+                talk = Conversation(
+                    self._engine,
+                    guest,
+                    program,
+                    options,
+                    deadlines=self._deadlines,
+                    can_kill_itself=True,
+                    has_program=True,
+                )
+                (call,) = await talk.hold((encoded,))
+                clock.lap()
+                call = talk.last_words(call)
+                clean = guest.is_over(answered=call.answered)
+            finally:
+                self._processes.release(guest, clean=clean)
+            teardown = clock.lap()
+        timings = Timings(queue=queue, claim=claim, execute=call.execute_seconds, teardown=teardown)
+        image = program.image or self._image_digest
+        return self._result(call, guest, timings, image=image, hit=hit, tier=Tier.PROCESS)
 
     async def run_batch(
         self,
@@ -190,6 +239,7 @@ class DockerSandbox:
 
     async def settle(self) -> None:
         """Wait until every container that has been used is gone."""
+        await self._processes.settle()
         await self._pool.settle()
 
     async def close(self) -> None:
@@ -200,7 +250,10 @@ class DockerSandbox:
         try:
             for guest in self._pool.shut():
                 guest.kill_now()
+            for server in self._processes.shut():
+                server.kill_now()
             await self._launcher.remove_all()
+            await self._processes.close()
             await self._pool.close()
         finally:
             self._deadlines.close()
@@ -208,8 +261,15 @@ class DockerSandbox:
             if self._owns_engine:
                 await self._engine.close()
 
-    def _result(
-        self, call: Call, guest: GuestContainer, timings: Timings, *, image: str, hit: bool
+    def _result(  # noqa: PLR0913  each is one fact about the call
+        self,
+        call: Call,
+        guest: GuestContainer | ForkServer,
+        timings: Timings,
+        *,
+        image: str,
+        hit: bool,
+        tier: Tier = Tier.CONTAINER,
     ) -> ExecutionResult:
         verdict = call.verdict
         assert guest.posture is not None  # noqa: S101  it has been greeted
@@ -223,6 +283,7 @@ class DockerSandbox:
             exit_code=verdict.exit_code,
             output=call.output,
             output_bytes=call.output_bytes,
+            tier=tier,
             runtime=self._launcher.runtime.name,
             image_digest=image,
             container=guest.id,

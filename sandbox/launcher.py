@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
 from sandbox.attestation import host_limit_differences, posture_differences
 from sandbox.base import Posture, Program
+from sandbox.channel import Channel
 from sandbox.container import GuestContainer, attached, piped
 from sandbox.conversation import greet
 from sandbox.engine import Engine, EngineError, NoSuchObjectError
@@ -27,6 +29,8 @@ from sandbox.runtimes import Runtime
 __all__ = ["Launcher", "Walls"]
 
 _NOT_SEEN_BY_ENGINE: Final = "bind source path does not exist"
+
+_C = TypeVar("_C", bound=Channel)
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,7 @@ class Launcher:
         return guest
 
     async def _admit(self, guest: GuestContainer, walls: Walls) -> None:
-        try:
-            await guest.start()
-        except EngineError as error:
-            raise self._unavailable(error) from error
+        await self.start(guest)
         posture = await greet(self.engine, guest)
         _demand(self._differences(guest.id, posture, walls))
 
@@ -102,11 +103,56 @@ class Launcher:
         return differences
 
     async def _create(self, walls: Walls) -> GuestContainer:
+        async with self._making():
+            return await self._create_on_channel(walls, await self._reference(walls.image))
+
+    @property
+    def has_pipes(self) -> bool:
+        """Whether host and guest can share named pipes, as far as is known."""
+        return self._folders is not None
+
+    async def create_piped(
+        self,
+        image: str,
+        options: Callable[[str, Path | None], JsonObject],
+        channel: Callable[[Path], _C],
+    ) -> tuple[GuestContainer, _C]:
+        """A container on a channel of its own kind, not started yet; `discard` it in the end.
+
+        `channel` makes it under a folder; `options` gets the engine's name of the image, and
+        the folder to bind.
+
+        Raises:
+            SandboxUnavailableError: It could not be made.
+        """
+        async with self._making():
+            if self._folders is None:
+                raise self._unavailable("no pipes lead from here into a container")
+            reference = await self._reference(image)
+            made = channel(self._folders.root)
+            return await GuestContainer.create(
+                self.engine, lambda folder: options(reference, folder), made
+            ), made
+
+    async def start(self, guest: GuestContainer) -> None:
+        """Let it run.
+
+        Raises:
+            SandboxUnavailableError: It did not start.
+        """
+        try:
+            await guest.start()
+        except EngineError as error:
+            raise self._unavailable(error) from error
+
+    @contextlib.asynccontextmanager
+    async def _making(self) -> AsyncIterator[None]:
+        """Around the making of a container: what may go wrong, and who watches."""
         if self._closed:
             raise self._unavailable("this sandbox has been closed")
         try:
             await self._janitor.ensure(self._folders.root if self._folders else None)
-            return await self._create_on_channel(walls, await self._reference(walls.image))
+            yield
         except NoSuchObjectError as error:
             raise ImageError(str(error), engine=self.engine.url) from error
         except (EngineError, OSError) as error:

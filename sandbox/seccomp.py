@@ -103,12 +103,33 @@ _SOCKETS: Final = (
 )
 
 
-def groups(*, processes: bool, sockets: bool = False) -> tuple[Group, ...]:
+_FORK_SERVER: Final = (
+    _group(
+        "a fork server waits for one process among others, and walls its children in further",
+        "landlock_add_rule landlock_create_ruleset landlock_restrict_self pidfd_open",
+    ),
+)
+
+
+def groups(
+    *, processes: bool, sockets: bool = False, fork_server: bool = False
+) -> tuple[Group, ...]:
     """The groups that are allowed without a condition on their arguments."""
-    return _ALWAYS + (_PROCESSES if processes else ()) + (_SOCKETS if sockets else ())
+    return (
+        *_ALWAYS,
+        *(_PROCESSES if processes else ()),
+        *(_SOCKETS if sockets else ()),
+        *(_FORK_SERVER if fork_server else ()),
+    )
 
 
-def profile(*, processes: bool, sockets: bool = False, lacks_clone3: bool = False) -> JsonObject:
+def profile(
+    *,
+    processes: bool,
+    sockets: bool = False,
+    lacks_clone3: bool = False,
+    fork_server: bool = False,
+) -> JsonObject:
     """The filter in the engine's format.
 
     With `processes` a guest may fork, though never into a new namespace; without, `clone` makes
@@ -116,11 +137,12 @@ def profile(*, processes: bool, sockets: bool = False, lacks_clone3: bool = Fals
     cannot see them: the C library then falls back to `clone`. With `sockets` it may open stream
     sockets of IPv4, and none of any other family or type. gVisor `lacks_clone3` and says ENOSYS
     by itself; from a filter it takes EPERM alone, which the C library does not fall back from.
+    A `fork_server` may do what its children, behind a filter of their own, may not.
     """
     mask, value = (_CLONE_NAMESPACES, 0) if processes else (_CLONE_THREAD, _CLONE_THREAD)
     rules: list[JsonObject] = [
         {"names": [*sorted(group.names)], "action": "SCMP_ACT_ALLOW"}
-        for group in groups(processes=processes, sockets=sockets)
+        for group in groups(processes=processes, sockets=sockets, fork_server=fork_server)
     ]
     rules += [
         {
@@ -169,7 +191,18 @@ def _stream_sockets() -> JsonObject:
     return {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family, kind]}
 
 
-def profile_text(*, processes: bool, sockets: bool = False, lacks_clone3: bool = False) -> str:
+def profile_text(
+    *,
+    processes: bool,
+    sockets: bool = False,
+    lacks_clone3: bool = False,
+    fork_server: bool = False,
+) -> str:
     """`profile` as the text of a `seccomp=` option; the same bytes every time."""
-    document = profile(processes=processes, sockets=sockets, lacks_clone3=lacks_clone3)
+    document = profile(
+        processes=processes,
+        sockets=sockets,
+        lacks_clone3=lacks_clone3,
+        fork_server=fork_server,
+    )
     return canonical_json(document).decode()

@@ -8,7 +8,7 @@ import resource
 
 from toolkiln_guest.calls import answer, flush
 from toolkiln_guest.channel import ARGUMENTS, GRANTS, POSTURE, Inbox, Reader, write_frame
-from toolkiln_guest.posture import plain_json, read_posture, read_text
+from toolkiln_guest.posture import plain_json, read_posture, read_rlimits, read_text
 from toolkiln_guest.program import Program
 from toolkiln_guest.results import ResultEncoder
 from toolkiln_guest.services import Granted
@@ -43,13 +43,13 @@ class Child:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-        for name, values in self.limits:
-            resource.setrlimit(name, values)
 
     def close_in(self):
         """Put up the walls that no process can take down."""
         self.landlock.build()
         os.closerange(OUTGOING + 1, LAST_CLOSED)
+        for name, values in self.limits:
+            resource.setrlimit(name, values)
         if not install_filter(self.native, self.filter):
             os._exit(EXIT_UNWALLED)
         self.native = self.landlock = self.filter = None
@@ -115,6 +115,7 @@ def attest(child, environment):
     child.become()
     posture = read_posture(environment)
     child.close_in()
+    posture["rlimits"] = read_rlimits()
     status = read_text("/proc/self/status")
     posture["landlock"] = bool(status) and not any(map(readable, CLOSED_FILES))
     posture["seccomp_filters"] = int(status.partition("Seccomp_filters:")[2].split()[0])

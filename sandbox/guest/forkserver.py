@@ -47,6 +47,7 @@ EXIT_CONFUSED = 70
 HIGH = 40
 """From here on descriptors are out of the way while the low ones are put in order."""
 
+PACKAGES = "/opt/packages"  # there in images that have any
 SCRATCH_OBJECTS = 64
 THREAD_SECONDS = 0.0005
 
@@ -150,7 +151,10 @@ def skip_numbers():
     import _thread  # noqa: PLC0415  needed here only
 
     for _ in range(os.urandom(1)[0]):
-        _thread.start_new_thread(int, ())
+        try:
+            _thread.start_new_thread(int, ())
+        except RuntimeError:  # as many at once as may be
+            time.sleep(THREAD_SECONDS)
     while len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         time.sleep(THREAD_SECONDS)
 
@@ -216,6 +220,7 @@ def main():
     environment = list(os.environ)
     os.environ.clear()
     sys.argv[:] = ["tool"]
+    sys.path.append(PACKAGES)
     control_in, control_out = open_ends()
     native = Native()
     machine = os.uname().machine
