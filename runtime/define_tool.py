@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from policies.config import PolicyProfile
 from policies.source import ToolSource
 from policies.value import JsonObject
 from runtime.events import AdmissionListener
@@ -26,64 +27,100 @@ result, describe the tool, each parameter and declared exceptions in the docstri
 Args, Returns, Raises). The result must be JSON (numbers, strings, lists, dicts with string keys, \
 true, false, null). Pure computation only: standard library modules without I/O such as math, re, \
 json, datetime, itertools, collections, statistics, decimal; no files, network, processes, eval, \
-exec, open or input."""
+exec, open or input, except where a permission below brings it."""
 
-PARAMETERS: JsonObject = {
+_EXAMPLE: Final[JsonObject] = {
     "type": "object",
     "properties": {
-        "name": {
-            "type": "string",
-            "description": "Lower-case words joined by underscores, such as roman_to_int.",
+        "arguments": {"type": "object", "description": "Keyword arguments of the call."},
+        "returns": {"description": "The JSON value that it must return."},
+        "raises": {
+            "type": ["string", "null"],
+            "description": 'Instead of returns: the exception, such as "ValueError".',
         },
-        "description": {
-            "type": "string",
-            "description": "What the tool does and when to use it, in one or two plain sentences.",
-        },
-        "code": {"type": "string", "description": _CODE},
-        "examples": {
-            "type": "array",
-            "minItems": 1,
-            "description": "Calls with the outcome you expect; they are run, and must hold. "
-            "Cover ordinary input, edge cases and errors.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "arguments": {
-                        "type": "object",
-                        "description": "Keyword arguments of the call.",
-                    },
-                    "returns": {"description": "The JSON value that it must return."},
-                    "raises": {
-                        "type": ["string", "null"],
-                        "description": 'Instead of returns: the exception, such as "ValueError".',
-                    },
-                },
-                "required": ["arguments"],
+    },
+    "required": ["arguments"],
+    "additionalProperties": False,
+}
+
+
+def parameters(profile: PolicyProfile) -> JsonObject:
+    """The schema of the arguments; a permission that `profile` never grants is not offered."""
+    return {
+        "type": "object",
+        "properties": {
+            "name": {
+                "type": "string",
+                "description": "Lower-case words joined by underscores, such as roman_to_int.",
+            },
+            "description": {
+                "type": "string",
+                "description": "What the tool does and when to use it, in one or two plain "
+                "sentences.",
+            },
+            "code": {"type": "string", "description": _CODE},
+            "examples": {
+                "type": "array",
+                "minItems": 1,
+                "description": "Calls with the outcome you expect; they are run, and must hold. "
+                "Cover ordinary input, edge cases and errors.",
+                "items": _EXAMPLE,
+            },
+            "permissions": {
+                "type": ["object", "null"],
+                "description": "Leave out for pure computation. Anything asked for here may need "
+                "a person's approval.",
+                "properties": _permissions(profile),
                 "additionalProperties": False,
             },
         },
-        "permissions": {
-            "type": ["object", "null"],
-            "description": "Leave out for pure computation. Anything asked for here may need a "
-            "person's approval.",
-            "properties": {
-                "level": {"type": "string", "enum": ["L0", "L2"]},
-                "imports": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "Standard-library modules beyond the pure ones.",
-                },
-                "packages": {"type": "array", "items": {"type": "string"}},
-                "hosts": {"type": "array", "items": {"type": "string"}},
-                "secrets": {"type": "array", "items": {"type": "string"}},
-                "files": {"type": "array", "items": {"type": "string"}},
-            },
-            "additionalProperties": False,
-        },
-    },
-    "required": ["name", "description", "code", "examples"],
-    "additionalProperties": False,
-}
+        "required": ["name", "description", "code", "examples"],
+        "additionalProperties": False,
+    }
+
+
+def _permissions(profile: PolicyProfile) -> JsonObject:
+    properties: JsonObject = {
+        "level": {"type": "string", "enum": [str(level) for level in profile.admission.levels]},
+        "imports": _texts("Standard-library modules beyond the pure ones."),
+    }
+    if profile.packages.allow:
+        properties["packages"] = _texts(
+            "Packages that the code may import, at level L1 and above. "
+            f"Granted: {', '.join(profile.packages.allow)}."
+        )
+    if profile.network.allow:
+        properties["hosts"] = _texts(
+            "Where it sends HTTP requests (urllib; no sockets), level L3: "
+            "`https://host/path-prefix`, with methods before it where they are not GET and HEAD: "
+            f"`POST https://host/`. Granted: {', '.join(profile.network.allow)}."
+        )
+    if profile.secrets:
+        properties["secrets"] = _texts(
+            "Secrets that are put into its requests on the way, level L3; the code never sees "
+            f"them. There are: {', '.join(profile.secrets)}."
+        )
+    files: JsonObject = {
+        "input": "input_names(), read_input(name) and read_input_bytes(name) give the files that "
+        "a call is handed.",
+        "output": "write_output(name, data), or files in /tmp/output, are what a call leaves.",
+    }
+    granted = [kind for kind in files if getattr(profile.files, kind)]
+    if granted:
+        properties["files"] = {
+            "type": "array",
+            "items": {"type": "string", "enum": [*granted]},
+            "description": " ".join(f"{kind}: {files[kind]}" for kind in granted),
+        }
+    if profile.tools.allow:
+        properties["tools"] = _texts(
+            "Tools of the store that it calls, with call_tool(name, **arguments)."
+        )
+    return properties
+
+
+def _texts(description: str) -> JsonObject:
+    return {"type": "array", "items": {"type": "string"}, "description": description}
 
 
 class Define(Protocol):
@@ -99,10 +136,11 @@ class Define(Protocol):
 class DefineTool:
     """`define_tool` as the model sees it."""
 
-    spec = ToolSpec(name=DEFINE_TOOL, description=_DESCRIPTION, parameters=PARAMETERS)
-
-    def __init__(self, define: Define) -> None:
+    def __init__(self, define: Define, profile: PolicyProfile) -> None:
         self._define = define
+        self.spec = ToolSpec(
+            name=DEFINE_TOOL, description=_DESCRIPTION, parameters=parameters(profile)
+        )
 
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Define the tool; the answer says what came of it and how to mend a refusal."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from policies.config import SHIPPED_PROFILES, PolicyProfile
 from policies.decision import AdmissionRequest, Approval, Decision
@@ -20,7 +21,7 @@ from runtime.budgets import Budget
 from runtime.define_tool import DefineTool
 from runtime.equipment import Equipment
 from runtime.errors import ModelUnavailableError, UsageError
-from runtime.events import AdmissionListener, SessionListener
+from runtime.events import AdmissionListener, RequestStarted, SessionEvent, SessionListener
 from runtime.loader import ToolLoader
 from runtime.messages import ToolSpec
 from runtime.models.base import ChatModel
@@ -33,11 +34,15 @@ from runtime.tools import CallContext, Tool, ignore_progress
 from runtime.toolset import Toolset
 from runtime.transcript import Transcript
 from runtime.transcript import read as read_transcript
-from sandbox.base import Sandbox
+from sandbox.base import Program, Sandbox
 from sandbox.docker_sandbox import open_docker_sandbox
+from sandbox.errors import SandboxError
 from toolstore.bundle import read_bundle
 from toolstore.models import Origin, Provenance, ToolRef, ToolVersion
 from toolstore.store import ToolStore
+
+_READY_FOR_AN_ANSWER: Final = 2
+"""Containers for the calls of one answer; more follow as calls come."""
 
 
 def _now() -> datetime:
@@ -65,6 +70,7 @@ class Runtime:
         self._progress = progress
         self._models: list[ChatModel] = []
         self._sessions: list[Session] = []
+        self._preparing: set[asyncio.Task[None]] = set()
         self._analyzer = Analyzer()
         self.artefacts = ArtefactStore(settings.home / "artefacts")
         equipment = Equipment(
@@ -240,8 +246,9 @@ class Runtime:
             model = read_transcript(folder, resume)[0].model
         chat = self._model(model, api)
         budget = budget or Budget(self.settings.budget, price=self.settings.prices.get(chat.name))
+        on_event = self._expecting_calls(on_event)
         toolset = Toolset(
-            builtins=(DefineTool(self._define_for_session),),
+            builtins=(DefineTool(self._define_for_session, self.policy),),
             host_tools=host_tools,
             catalog=self.loader,
             size=self.settings.toolset_size,
@@ -261,6 +268,23 @@ class Runtime:
         self._sessions.append(session)
         self._analyzer.keep_ahead()  # while the model thinks
         return session
+
+    def _expecting_calls(self, on_event: SessionListener) -> SessionListener:
+        """`on_event`, and containers made ready for the calls of an answer while it is made."""
+
+        def listen(event: SessionEvent) -> None:
+            if isinstance(event, RequestStarted):
+                task = asyncio.get_running_loop().create_task(self._prepare())
+                self._preparing.add(task)
+                task.add_done_callback(self._preparing.discard)
+            on_event(event)
+
+        return listen
+
+    async def _prepare(self) -> None:
+        nothing = Program(code="", function="", limits=self.policy.run)
+        with suppress(SandboxError):  # whoever needs it will be told
+            (await self.sandbox()).prepare(nothing, _READY_FOR_AN_ANSWER)
 
     def _model(self, model: str | ChatModel | None, api: str | None) -> ChatModel:
         """The model that was given, or the one of that name; ours to close then."""
@@ -302,6 +326,9 @@ class Runtime:
             await session.close()
         for model in self._models:
             await model.close()
+        for task in self._preparing:
+            task.cancel()
+        await asyncio.gather(*self._preparing, return_exceptions=True)
         await self._analyzer.aclose()
         if self._opened_sandbox is not None:
             await self._opened_sandbox.close()

@@ -68,6 +68,7 @@ async def _play(settings: Settings, *, live: bool) -> tuple[Check, ...]:
                     session = runtime.session(model=_model(scene, live=live), on_event=renderer)
                     async with session:
                         replies.append(await session.send(scene.prompt))
+                await sandbox.pool.close()  # the next call would have used those that stand ready
                 left = await sandbox.engine.list_by_label(f"{OWNER_LABEL}={sandbox.owner}")
                 checks = await check_scenes(runtime, tuple(replies), containers_left=len(left))
         finally:
