@@ -28,6 +28,9 @@ from sandbox.base import CallOptions, Program, Sandbox
 PROPERTY_WALL_SECONDS = 1.0
 """Generated arguments are small; what takes longer on them is worth a finding."""
 
+PACKAGES_WALL_SECONDS = 4.0
+"""More for tools with packages: the first call in a container imports them."""
+
 MAX_BATCHES = 4
 """A generated input that ends its container costs a new one; after this many, enough is known."""
 
@@ -128,7 +131,8 @@ async def _run_generated(
     plan: TrialPlan, program: Program, sandbox: Sandbox, options: Callable[[int], CallOptions]
 ) -> list[Trial]:
     """Many inputs to a container; a new one where an input ended it, a bounded number of times."""
-    wall_seconds = min(PROPERTY_WALL_SECONDS, plan.limits.wall_seconds)
+    wall_seconds = PROPERTY_WALL_SECONDS + (PACKAGES_WALL_SECONDS if program.image else 0.0)
+    wall_seconds = min(wall_seconds, plan.limits.wall_seconds)
     quick = program.model_copy(
         update={"limits": plan.limits.model_copy(update={"wall_seconds": wall_seconds})}
     )
