@@ -4,6 +4,7 @@
 |---|---|
 | `RuntimeFailure` and all below it | its own `exit_code` |
 | a policy file or a setting that is not understood | 2 |
+| packages that are not granted, or cannot be had as declared | 1 |
 | the sandbox or its engine | 3 |
 | the store is locked by another process or unusable; the file system refuses | 3 |
 | no such tool, a wrong state, a damaged store | 1 |
@@ -23,11 +24,12 @@ from typing import Final
 from policies.display import escape_text
 from policies.errors import PoliciesError
 from runtime.errors import ExitCode, RuntimeFailure
-from sandbox.errors import SandboxError
+from sandbox.errors import PackagesRefusedError, SandboxError
 from toolstore.errors import StoreBusyError, StoreUnusableError, ToolStoreError
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (PoliciesError, ExitCode.USAGE),
+    (PackagesRefusedError, ExitCode.NO),
     (SandboxError, ExitCode.MISSING),
     (StoreBusyError, ExitCode.MISSING),
     (StoreUnusableError, ExitCode.MISSING),
