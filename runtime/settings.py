@@ -43,7 +43,11 @@ _FOREIGN: Final = {
     "DOCKER_HOST": "docker_host",
 }
 _FOLDER_FREE: Final = frozenset({"model", "api", "toolset_size", "colour"})
-_NOT_IN_FILES: Final = frozenset({"home"})
+_NOT_IN_FILES: Final = {
+    "home": "use --home or TOOLKILN_HOME",
+    "secrets": "use TOOLKILN_SECRET_<NAME>, or a file of mode 0600 in secrets/ of the home",
+}
+_SECRET_PREFIX: Final = _PREFIX + "SECRET_"
 
 
 class Api(StrEnum):
@@ -129,6 +133,8 @@ class Settings(Value):
     """Who is answerable for what is defined and approved here."""
 
     colour: Colour = Colour.AUTO
+    secrets: dict[str, SecretStr] = Field(default_factory=dict)
+    """Values that tools' requests get, by name in capitals; from the environment alone."""
 
     @property
     def store_folder(self) -> Path:
@@ -139,6 +145,11 @@ class Settings(Value):
     def sessions_folder(self) -> Path:
         """Where the transcripts are."""
         return self.home / "sessions"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where secrets are that are not in the environment, a file of mode 0600 each."""
+        return self.home / "secrets"
 
     @property
     def history_file(self) -> Path:
@@ -238,10 +249,8 @@ def _read_file(path: Path) -> JsonObject:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: cannot be read as TOML: {_reason(error)}") from None
-    for key in _NOT_IN_FILES & found.keys():
-        raise SettingsError(
-            f"{path}: `{key}` cannot be set in a file; use --{key} or {_PREFIX}HOME"
-        )
+    for key in sorted(_NOT_IN_FILES.keys() & found.keys()):
+        raise SettingsError(f"{path}: `{key}` cannot be set in a file; {_NOT_IN_FILES[key]}")
     if "api_key" in found and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SettingsError(
             f"{path}: holds `api_key` and can be read by others; run `chmod 600 {path}`"
@@ -320,6 +329,9 @@ def _from_environment(environment: Mapping[str, str]) -> JsonObject:
     for name, text in environment.items():
         if not name.startswith(_PREFIX) or not text:
             continue
+        if name.startswith(_SECRET_PREFIX):
+            _put(found, ("secrets", name.removeprefix(_SECRET_PREFIX)), text)
+            continue
         if name not in known:
             raise _unknown(name, known, "the environment")
         _put(found, known[name], text)
@@ -329,7 +341,7 @@ def _from_environment(environment: Mapping[str, str]) -> JsonObject:
 def _variables() -> dict[str, tuple[str, ...]]:
     """Each variable that is understood, and the field that it sets; prices stay in files."""
     fields: list[tuple[str, ...]] = [
-        (key,) for key in Settings.model_fields if key not in {"prices", "budget"}
+        (key,) for key in Settings.model_fields if key not in {"prices", "budget", "secrets"}
     ]
     fields += [("budget", key) for key in BudgetSettings.model_fields]
     return {_PREFIX + "_".join(place).upper(): place for place in fields}

@@ -28,6 +28,7 @@ from runtime.models.base import ChatModel
 from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
+from runtime.secrets import SecretSource
 from runtime.sessions import Session
 from runtime.settings import Api, Settings, read_settings
 from runtime.tools import CallContext, Tool, ignore_progress
@@ -75,7 +76,7 @@ class Runtime:
         self.artefacts = ArtefactStore(settings.home / "artefacts")
         equipment = Equipment(
             profile=profile,
-            secrets=_no_secret,
+            secrets=SecretSource(settings.secrets, settings.secrets_folder),
             tenant=settings.principal,
         )
         self.loader = ToolLoader(store, self.sandbox, equipment, self.artefacts)
@@ -387,7 +388,3 @@ async def open_runtime(
         yield runtime
     finally:
         await runtime.close()
-
-
-def _no_secret(_name: str) -> str | None:
-    return None
