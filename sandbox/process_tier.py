@@ -25,7 +25,10 @@ __all__ = ["ProcessSettings", "ProcessTier", "TierRefusedError"]
 
 _TEND_SECONDS: Final = 5.0
 _BLOCKED_SECONDS: Final = 0.05
-"""A call that waits for longer is behind one that does not use its processor."""
+"""Where no call has ended for so long while others wait, those in flight wait for something."""
+
+_SOON_SECONDS: Final = 0.005
+"""A call that comes so soon after the last finds its server still starting a process."""
 
 _RETRY_SECONDS: Final = 30.0
 """After a server that did not start, although the engine may work."""
@@ -71,10 +74,16 @@ class _Shelf:
     """The servers of one version."""
 
     key: _Key
-    idle: list[ForkServer] = field(default_factory=list)
+    idle: deque[ForkServer] = field(default_factory=deque)
     waiters: deque[asyncio.Future[ForkServer]] = field(default_factory=deque)
     count: int = 0
     """In whatever state."""
+
+    starting: int = 0
+    moved: float = 0.0
+    """When a server last became free."""
+
+    timer: asyncio.TimerHandle | None = None
 
 
 class ProcessTier:
@@ -119,22 +128,26 @@ class ProcessTier:
         shelf = self._shelves.get(key)
         if shelf is None:
             shelf = self._shelves[key] = _Shelf(key)
+        now = asyncio.get_running_loop().time()
         while shelf.idle:
-            server = shelf.idle.pop()
+            # The one that is idle for longest has its next process ready.
+            server = shelf.idle.popleft()
             if server.alive:
                 self._busy[server] = shelf
+                if now - server.idle_since < _SOON_SECONDS:
+                    self._grow_to(shelf, self._settings.at_once)
                 return server, True
             self._retire(shelf, server)
-        warm = shelf.count > 0
-        if shelf.count < self._settings.at_once:
-            self._grow(shelf)
+        warm = shelf.count > shelf.starting
+        self._grow_to(shelf, self._settings.at_once)
         return await self._wait(shelf), warm
 
     async def _wait(self, shelf: _Shelf) -> ForkServer:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[ForkServer] = loop.create_future()
         shelf.waiters.append(waiter)
-        timer = loop.call_later(_BLOCKED_SECONDS, self._grow_for, shelf, waiter)
+        if shelf.timer is None:
+            shelf.timer = loop.call_later(_BLOCKED_SECONDS, self._look_for_blocked, shelf)
         try:
             server = await waiter
         except asyncio.CancelledError:
@@ -142,7 +155,6 @@ class ProcessTier:
                 self._put(shelf, waiter.result())
             raise
         finally:
-            timer.cancel()
             if waiter in shelf.waiters:
                 shelf.waiters.remove(waiter)
         self._busy[server] = shelf
@@ -165,6 +177,7 @@ class ProcessTier:
         if self._closed:
             self._retire(shelf, server)
             return
+        shelf.moved = asyncio.get_running_loop().time()
         while shelf.waiters:
             waiter = shelf.waiters.popleft()
             if not waiter.done():
@@ -197,9 +210,20 @@ class ProcessTier:
 
     # --- growing
 
-    def _grow_for(self, shelf: _Shelf, waiter: asyncio.Future[ForkServer]) -> None:
-        """One more for a call that waits although no processor is busy with those before it."""
-        if not waiter.done() and shelf.count < self._settings.most:
+    def _look_for_blocked(self, shelf: _Shelf) -> None:
+        """One more server while calls wait behind others that seem to use no processor."""
+        shelf.timer = None
+        if self._closed or not shelf.waiters:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() - shelf.moved >= _BLOCKED_SECONDS:
+            self._grow_to(shelf, self._settings.most)
+        shelf.timer = loop.call_later(_BLOCKED_SECONDS, self._look_for_blocked, shelf)
+
+    def _grow_to(self, shelf: _Shelf, most: int) -> None:
+        """Start one more, one at a time but for as many as there are processors."""
+        at_once = self._settings.at_once
+        if shelf.count < most and (shelf.count < at_once or not shelf.starting):
             self._grow(shelf)
 
     def _grow(self, shelf: _Shelf) -> None:
@@ -208,6 +232,7 @@ class ProcessTier:
                 self._fail(shelf, "as many warm containers as may be are in use")
             return
         shelf.count += 1
+        shelf.starting += 1
         self._spawn(self._start(shelf))
 
     @property
@@ -248,6 +273,8 @@ class ProcessTier:
                 self._fail(shelf, str(error))
         else:
             self._put(shelf, server)
+        finally:
+            shelf.starting -= 1
 
     def _refuse(self, error: SandboxError) -> None:
         """Try no more for a while; walls that cannot be had will not be had later either."""
@@ -278,7 +305,7 @@ class ProcessTier:
         """End what is not in use, and wait until it is gone."""
         for shelf in self._shelves.values():
             while shelf.idle:
-                self._retire(shelf, shelf.idle.pop())
+                self._retire(shelf, shelf.idle.popleft())
         while self._tasks:
             await asyncio.wait(self._tasks)
 
