@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Collection
+from typing import Final, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -45,7 +46,7 @@ _EXAMPLE: Final[JsonObject] = {
 
 
 def parameters(profile: PolicyProfile) -> JsonObject:
-    """The schema of the arguments; a permission that `profile` never grants is not offered."""
+    """The schema of the arguments; the descriptions say what `profile` grants."""
     return {
         "type": "object",
         "properties": {
@@ -80,43 +81,43 @@ def parameters(profile: PolicyProfile) -> JsonObject:
 
 
 def _permissions(profile: PolicyProfile) -> JsonObject:
-    properties: JsonObject = {
-        "level": {"type": "string", "enum": [str(level) for level in profile.admission.levels]},
-        "imports": _texts("Standard-library modules beyond the pure ones."),
-    }
-    if profile.packages.allow:
-        properties["packages"] = _texts(
-            "Packages that the code may import, at level L1 and above. "
-            f"Granted: {', '.join(profile.packages.allow)}."
-        )
-    if profile.network.allow:
-        properties["hosts"] = _texts(
-            "Where it sends HTTP requests (urllib; no sockets), level L3: "
-            "`https://host/path-prefix`, with methods before it where they are not GET and HEAD: "
-            f"`POST https://host/`. Granted: {', '.join(profile.network.allow)}."
-        )
-    if profile.secrets:
-        properties["secrets"] = _texts(
-            "Secrets that are put into its requests on the way, level L3; the code never sees "
-            f"them. There are: {', '.join(profile.secrets)}."
-        )
-    files: JsonObject = {
+    files: dict[Literal["input", "output"], str] = {
         "input": "input_names(), read_input(name) and read_input_bytes(name) give the files that "
         "a call is handed.",
         "output": "write_output(name, data), or files in /tmp/output, are what a call leaves.",
     }
     granted = [kind for kind in files if getattr(profile.files, kind)]
-    if granted:
-        properties["files"] = {
-            "type": "array",
-            "items": {"type": "string", "enum": [*granted]},
-            "description": " ".join(f"{kind}: {files[kind]}" for kind in granted),
-        }
-    if profile.tools.allow:
-        properties["tools"] = _texts(
+    return {
+        "level": {"type": "string", "enum": [str(level) for level in profile.admission.levels]},
+        "imports": _texts("Standard-library modules beyond the pure ones."),
+        "packages": _granted(
+            "Packages that the code may import, at level L1 and above.", profile.packages.allow
+        ),
+        "hosts": _granted(
+            "Where it sends HTTP requests (urllib; no sockets), level L3: "
+            "`https://host/path-prefix`, with methods before it where they are not GET and HEAD: "
+            "`POST https://host/`.",
+            profile.network.allow,
+        ),
+        "secrets": _granted(
+            "Secrets that are put into its requests on the way, level L3; the code never sees "
+            "them.",
+            profile.secrets,
+        ),
+        "files": _granted(" ".join(f"{kind}: {files[kind]}" for kind in granted), granted),
+        "tools": _texts(
             "Tools of the store that it calls, with call_tool(name, **arguments)."
-        )
-    return properties
+            if profile.tools.allow
+            else _NOTHING
+        ),
+    }
+
+
+_NOTHING: Final = "The policy grants none; leave it out."
+
+
+def _granted(description: str, granted: Collection[str]) -> JsonObject:
+    return _texts(f"{description} Granted: {', '.join(granted)}." if granted else _NOTHING)
 
 
 def _texts(description: str) -> JsonObject:

@@ -46,8 +46,8 @@ async def test_the_next_request_has_the_tool_and_later_sessions_find_it(runtime:
         reply = await session.send("what is 40 plus two?")
 
     assert reply.text == "42"
-    assert "plus_two" not in seen.tools[0]
-    assert "plus_two" in seen.tools[1]
+    assert "plus_two" not in seen.tools[0], seen.results
+    assert "plus_two" in seen.tools[1], seen.results
     assert "Admitted as plus_two@1" in seen.results[0]
     assert '"result":42' in seen.results[1]
 
@@ -79,8 +79,8 @@ async def test_a_tool_of_another_terminal_appears_and_a_revoked_one_stops(
         await neighbour.store.revoke(ToolRef(name="plus_two"), actor="eve", reason="wrong")
         await session.send("third")
 
-    assert "plus_two" not in seen.tools[0]
-    assert "plus_two" in seen.tools[1]
+    assert "plus_two" not in seen.tools[0], seen.results
+    assert "plus_two" in seen.tools[1], seen.results
     assert '"result":3' in seen.results[0]
     assert "plus_two" not in seen.tools[-1]
     assert "result" not in seen.results[1]
