@@ -118,7 +118,11 @@ class Equipment:
             services.append(files)
         if permissions.hosts:
             network = NetworkService(
-                permissions, self.profile, secrets=self.secrets, in_trial=draft
+                permissions,
+                self.profile,
+                secrets=self.secrets,
+                in_trial=draft,
+                calls=calls,
             )
             services.append(network)
         seconds = scope.limits(self.limits).wall_seconds

@@ -38,7 +38,7 @@ from sandbox.broker.redaction import Redactor
 from sandbox.broker.streams import ByteStream, ResumedStream, TlsStream
 from sandbox.broker.upstream import Dialer, Upstream
 
-__all__ = ["Broker", "Proxy"]
+__all__ = ["Broker"]
 
 _HEADER_BYTES: Final = 1 << 16
 _DRAINED_BYTES: Final = 1 << 22
@@ -56,8 +56,16 @@ class Broker:
         self.log = log
         self.authority = Authority()
 
+    async def serve(self, stream: ByteStream) -> None:
+        """Answer the requests of one connection.
 
-class Proxy:
+        Raises:
+            OSError: The program is gone, or its connection was cut on purpose.
+        """
+        await _Proxy(stream, self).serve()
+
+
+class _Proxy:
     """One connection of a program, outside of a tunnel or inside of one."""
 
     def __init__(
@@ -201,7 +209,7 @@ class Proxy:
                 record.url = f"{host}:{port}"
                 record.refuse(problem, str(problem))
             return
-        await Proxy(secure, self._broker, (host, port)).serve()
+        await _Proxy(secure, self._broker, (host, port)).serve()
         await secure.farewell()
 
     # --- forwarding

@@ -15,16 +15,15 @@ from policies.value import JsonObject
 from sandbox.broker.addresses import AddressRules, Resolver, resolve
 from sandbox.broker.gate import Budget, Gate, SecretProvider
 from sandbox.broker.log import Log
-from sandbox.broker.proxy import Broker, Proxy
 from sandbox.broker.streams import MAX_PIECE_BYTES, GuestStream
-from sandbox.broker.upstream import Dialer
 from sandbox.frames import Frame, FrameError, Kind
 from sandbox.services import SendFrame
 from sandbox.traffic import NetworkEvent
 
 if TYPE_CHECKING:
-    from policies.config import PolicyProfile
+    from policies.config import NetworkSettings, PolicyProfile
     from policies.permissions import Permissions
+    from sandbox.broker.proxy import Broker
 
 __all__ = ["NetworkService"]
 
@@ -44,35 +43,59 @@ _KINDS: Final = MappingProxyType(
 )
 
 
+def _broker(
+    network: NetworkSettings, gate: Gate, log: Log, *, calls: int, resolver: Resolver
+) -> Broker:
+    # TLS and certificates take 60 ms to load, which nobody needs who grants no network.
+    from sandbox.broker.proxy import Broker  # noqa: PLC0415
+    from sandbox.broker.upstream import Dialer  # noqa: PLC0415
+
+    budget = Budget(
+        requests=calls * network.requests,
+        request_bytes=calls * network.request_bytes,
+        response_bytes=calls * network.response_bytes,
+    )
+    rules = AddressRules([parse_network(text) for text in network.private_addresses])
+    dialer = Dialer(rules=rules, resolver=resolver, budget=budget, ca_file=network.ca_file)
+    return Broker(gate=gate, budget=budget, dialer=dialer, log=log)
+
+
 class NetworkService:
     """Lets one call, or batch, send the requests that its tool declared and its policy grants."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is one fact, and half have a default
         self,
         permissions: Permissions,
         profile: PolicyProfile,
         *,
         secrets: SecretProvider,
         in_trial: bool = False,
+        calls: int = 1,
         resolver: Resolver = resolve,
     ) -> None:
         """Describe it; nothing is opened before `begin`.
+
+        Args:
+            permissions: What the tool declares; its secrets are looked up now.
+            profile: The policy, which has bounds for one call.
+            secrets: Where values come from.
+            in_trial: Whether the tool is a draft; policies may give those less.
+            calls: How many calls share the service, and so the bounds.
+            resolver: Finds the addresses of hosts.
 
         Raises:
             AddressError: A declared host cannot be understood; `grant_problems` says so before.
         """
         network = profile.network
-        budget = Budget(
-            requests=network.requests,
-            request_bytes=network.request_bytes,
-            response_bytes=network.response_bytes,
-        )
-        rules = AddressRules([parse_network(text) for text in network.private_addresses])
-        dialer = Dialer(rules=rules, resolver=resolver, budget=budget, ca_file=network.ca_file)
-        gate = Gate(permissions, profile, secrets=secrets, in_trial=in_trial)
-        limit = network.requests + _EVENTS_BEYOND_REQUESTS
+        limit = calls * network.requests + _EVENTS_BEYOND_REQUESTS
         self._log = Log(clock=time.monotonic, limit=limit)
-        self._broker = Broker(gate=gate, budget=budget, dialer=dialer, log=self._log)
+        self._broker = _broker(
+            network,
+            Gate(permissions, profile, secrets=secrets, in_trial=in_trial),
+            self._log,
+            calls=calls,
+            resolver=resolver,
+        )
         self._streams: dict[int, GuestStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._send: SendFrame | None = None
@@ -155,7 +178,7 @@ class NetworkService:
     async def _serve(self, stream: GuestStream) -> None:
         try:
             with contextlib.suppress(OSError):  # the program has gone, or was cut off
-                await Proxy(stream, self._broker).serve()
+                await self._broker.serve(stream)
         finally:
             del self._streams[stream.number]
             if self._send is not None:
