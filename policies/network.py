@@ -54,7 +54,7 @@ _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 _QUERY: Final = re.compile(r"(?:[!-\"$&-~]|%[0-9A-Fa-f]{2})*")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]")
-_TWICE_ESCAPED: Final = re.compile(r"%25(?:2[eEfF]|5[cC]|00|25)")
+_TWICE_ESCAPED: Final = re.compile(r"%25(?:2[eEfF]|3[bB]|5[cC]|00|25)")
 _HIDDEN: Final = re.compile(r"%(?:[01][0-9A-F]|2F|5C|7F)")
 
 
@@ -331,9 +331,12 @@ def normal_path(path: str) -> str:
     if _HIDDEN.search(normal):
         raise AddressError("the path has an escaped slash, backslash or control character")
     if _TWICE_ESCAPED.search(normal):
-        raise AddressError("the path has a dot, slash or percent sign that is escaped twice")
+        raise AddressError(
+            "the path has a dot, slash, semicolon or percent sign that is escaped twice"
+        )
     # Some servers cut `;…` off each segment before they look for dots.
-    if any(segment.partition(";")[0] in (".", "..") for segment in normal.split("/")):
+    segments = normal.replace("%3B", ";").split("/")
+    if any(segment.partition(";")[0] in (".", "..") for segment in segments):
         raise AddressError("the path has `.` or `..` as a segment; write it out")
     return normal
 
