@@ -90,34 +90,34 @@ def f(how):
 )
 
 
-@pytest.mark.parametrize(
-    ("how", "outcome", "limit"),
-    [
-        ("return", Outcome.RETURNED, None),
-        ("raise", Outcome.RAISED, None),
-        ("exit", Outcome.CRASHED, None),
-        ("kill", Outcome.CRASHED, None),
-        ("sleep", Outcome.TIMED_OUT, "wall_time"),
-        ("spin", Outcome.TIMED_OUT, "wall_time"),
-        ("memory", Outcome.OUT_OF_MEMORY, "memory"),
-        ("result", Outcome.LIMIT_EXCEEDED, "result"),
-        ("print", Outcome.LIMIT_EXCEEDED, "output"),
-        ("half", Outcome.PROTOCOL_BROKEN, None),
-        ("garbage", Outcome.PROTOCOL_BROKEN, None),
-        ("forged end", Outcome.PROTOCOL_BROKEN, None),
-        ("two answers", Outcome.PROTOCOL_BROKEN, None),
-    ],
-)
-async def test_outcomes_are_those_of_a_container_and_the_next_call_works(
-    sandbox: DockerSandbox, how: str, outcome: Outcome, limit: str | None
-) -> None:
-    result = await call(sandbox, OUTCOMES, how=how)
-    after = await call(sandbox, OUTCOMES, how="return")
+ENDINGS = [
+    ("return", Outcome.RETURNED, None),
+    ("raise", Outcome.RAISED, None),
+    ("exit", Outcome.CRASHED, None),
+    ("kill", Outcome.CRASHED, None),
+    ("sleep", Outcome.TIMED_OUT, "wall_time"),
+    ("spin", Outcome.TIMED_OUT, "wall_time"),
+    ("memory", Outcome.OUT_OF_MEMORY, "memory"),
+    ("result", Outcome.LIMIT_EXCEEDED, "result"),
+    ("print", Outcome.LIMIT_EXCEEDED, "output"),
+    ("half", Outcome.PROTOCOL_BROKEN, None),
+    ("garbage", Outcome.PROTOCOL_BROKEN, None),
+    ("forged end", Outcome.PROTOCOL_BROKEN, None),
+    ("two answers", Outcome.PROTOCOL_BROKEN, None),
+]
 
-    assert (result.outcome, result.limit) == (outcome, limit), result.error_message
-    assert (after.outcome, after.value) == (Outcome.RETURNED, {"how": "return"})
-    assert (after.container == result.container) is (how in ("return", "raise"))
-    assert after.output == "doing return\n"
+
+async def test_outcomes_are_those_of_a_container_and_the_next_call_works(
+    sandbox: DockerSandbox,
+) -> None:
+    for how, outcome, limit in ENDINGS:
+        result = await call(sandbox, OUTCOMES, how=how)
+        after = await call(sandbox, OUTCOMES, how="return")
+
+        assert (how, result.outcome, result.limit) == (how, outcome, limit), result.error_message
+        assert (after.outcome, after.value) == (Outcome.RETURNED, {"how": "return"})
+        assert (after.container == result.container) is (how in ("return", "raise")), how
+        assert after.output == "doing return\n"
 
 
 async def test_a_call_says_what_it_was_and_what_it_used(sandbox: DockerSandbox) -> None:
@@ -229,38 +229,40 @@ async def test_what_leaves_more_than_memory_costs_the_container(
     assert (second.container == first.container) is refused
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        "os.kill(1, 9)",
-        "os.kill(-1, 9) or 1/0",
-        "open('/run/toolkiln/control-out', 'wb')",
-        "os.listdir('/run/toolkiln')",
-        "os.open('/proc/1/fd/5', os.O_RDONLY)",
-        "os.open('/proc/self/fd/4', os.O_RDONLY)",
-        "open('/proc/1/mem', 'rb')",
-        "open('/proc/loadavg').read()",
-        "os.listdir('/sys/fs/cgroup')",
-        "os.listdir('/opt/private')",
-        "os.setuid(0)",
-        "os.read(5, 1)",
-        "os.write(6, b'x')",
-        "fcntl.fcntl(4, 1031, 4096)",
-        "os.open('/tmp', os.O_TMPFILE | os.O_RDWR)",
-        "resource.setrlimit(resource.RLIMIT_NPROC, (1000, 1000))",
-    ],
-)
-async def test_a_child_reaches_nothing_of_the_server(sandbox: DockerSandbox, attempt: str) -> None:
+ATTEMPTS = [
+    "os.kill(1, 9)",
+    "os.kill(-1, 9) or 1/0",
+    "open('/run/toolkiln/control-out', 'wb')",
+    "os.listdir('/run/toolkiln')",
+    "os.open('/proc/1/fd/5', os.O_RDONLY)",
+    "os.open('/proc/self/fd/4', os.O_RDONLY)",
+    "open('/proc/1/mem', 'rb')",
+    "open('/proc/loadavg').read()",
+    "os.listdir('/sys/fs/cgroup')",
+    "os.listdir('/opt/private')",
+    "os.setuid(0)",
+    "os.read(5, 1)",
+    "os.write(6, b'x')",
+    "fcntl.fcntl(4, 1031, 4096)",
+    "os.open('/tmp', os.O_TMPFILE | os.O_RDWR)",
+    "resource.setrlimit(resource.RLIMIT_NPROC, (1000, 1000))",
+]
+
+
+async def test_a_child_reaches_nothing_of_the_server(sandbox: DockerSandbox) -> None:
     what = program(
         "import fcntl, os, resource\n"
-        "def f():\n"
-        f"    try:\n        {attempt}\n"
+        "def f(attempt):\n"
+        "    try:\n        exec(attempt)\n"
         "    except (OSError, ValueError):\n        return 'refused'\n"
         "    return 'done'\n"
     )
 
-    assert (await call(sandbox, what)).value == "refused"
-    assert (await call(sandbox, what)).value == "refused"
+    results = [await call(sandbox, what, attempt=attempt) for attempt in ATTEMPTS]
+
+    for attempt, result in zip(ATTEMPTS, results, strict=True):
+        assert result.value == "refused", (attempt, result.error_message)
+    assert len({result.container for result in results}) == 1
 
 
 async def test_a_level_without_processes_has_none_here_either(sandbox: DockerSandbox) -> None:
