@@ -119,7 +119,7 @@ def test_two_wheels_cannot_have_one_place(first: Entries, second: Entries, tmp_p
 
 
 def test_two_wheels_may_share_the_same_file(tmp_path: Path) -> None:
-    shared = {"names/__init__.py": b""}
+    shared: Entries = {"names/__init__.py": b""}
 
     unpacked = unpack(tmp_path, {**shared, "names/a.py": b""}, {**shared, "names/b.py": b""})
 
@@ -156,7 +156,7 @@ def test_what_is_no_archive_is_damaged(data: bytes, tmp_path: Path) -> None:
 def test_the_same_wheels_come_out_in_the_same_order(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    entries = {"z.py": b"1", "a/__init__.py": b"2"}
+    entries: dict[str | zipfile.ZipInfo, bytes] = {"z.py": b"1", "a/__init__.py": b"2"}
 
     first = unpack(tmp_path / "a", entries)
     second = unpack(tmp_path / "b", dict(reversed(entries.items())))
