@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime.bench.groups import Group
 
-__all__ = ["FULL", "QUICK", "Plan", "Share", "plan_of"]
+__all__ = ["FULL", "QUICK", "Plan", "Share", "Slice", "plan_of"]
 
 BURST: Final = 16
 
@@ -28,6 +28,19 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Steady load with so many callers, in pieces between which the others have their turn."""
+
+    at_once: int
+    pieces: int
+    seconds: float
+    """Of each piece of ours."""
+
+    engine_seconds: float
+    """Of each piece of the engine by itself, which comes before it."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """One run."""
 
@@ -40,11 +53,13 @@ class Plan:
 
     others: Share
     burst: int
-    slices: tuple[tuple[int, int, float], ...]
-    """Of the steady load on the first runtime: how many at once, how many slices, seconds of a
-    slice. The engine by itself has half of that between them."""
+    burst_rounds: int
+    """In how many of the rounds there is a burst; filling the pool for it takes long."""
 
-    other_slices: tuple[tuple[int, int, float], ...]
+    slices: tuple[Slice, ...]
+    """Of the steady load on the first runtime."""
+
+    other_slices: tuple[Slice, ...]
     command: str = ""
     """What somebody typed to get this, without its options."""
 
@@ -60,13 +75,22 @@ class Plan:
 
 
 FULL: Final = Plan(
-    rounds=4,
-    bare=8,
-    first=Share(engine=5, cold=5, hits=25, process=250, process_at_once=500, time_outs=2),
+    rounds=3,
+    bare=10,
+    first=Share(engine=6, cold=7, hits=34, process=350, process_at_once=500, time_outs=2),
     others=Share(engine=3, cold=3, hits=8, process=100, process_at_once=200, time_outs=1),
     burst=BURST,
-    slices=((8, 4, 15.0), (1, 2, 4.0), (4, 2, 4.0), (16, 2, 4.0)),
-    other_slices=((1, 1, 5.0), (4, 1, 5.0), (8, 1, 5.0), (16, 1, 5.0)),
+    burst_rounds=2,
+    slices=(
+        Slice(at_once=8, pieces=4, seconds=15.0, engine_seconds=6.0),
+        Slice(at_once=1, pieces=1, seconds=6.0, engine_seconds=5.0),
+        Slice(at_once=4, pieces=1, seconds=6.0, engine_seconds=5.0),
+        Slice(at_once=16, pieces=1, seconds=6.0, engine_seconds=5.0),
+    ),
+    other_slices=tuple(
+        Slice(at_once=at_once, pieces=1, seconds=4.0, engine_seconds=4.0)
+        for at_once in (1, 4, 8, 16)
+    ),
 )
 """A minute at eight at once, which is what steady means; the rest shorter."""
 
@@ -76,7 +100,8 @@ QUICK: Final = Plan(
     first=Share(engine=2, cold=2, hits=4, process=20, process_at_once=32, time_outs=1),
     others=Share(engine=1, cold=1, hits=1, process=5, process_at_once=8, time_outs=1),
     burst=4,
-    slices=((4, 1, 1.0),),
+    burst_rounds=1,
+    slices=(Slice(at_once=4, pieces=1, seconds=1.0, engine_seconds=1.0),),
     other_slices=(),
     quick=True,
 )

@@ -19,7 +19,7 @@ from runtime.bench.groups import Group
 from runtime.bench.ledger import Ledger
 from runtime.bench.loops import all_at_once, for_a_while, in_turn, shared_out
 from runtime.bench.meters import container_memory
-from runtime.bench.plan import Plan
+from runtime.bench.plan import Plan, Slice
 from runtime.bench.report import BenchReport, Kind, Machine
 from runtime.bench.subjects import ADD, Subject, open_subject
 from runtime.bench.targets import checks_of, compare
@@ -78,7 +78,7 @@ class _Run:
                 await self._bare()
             for contestant in contestants:
                 await self._cold(contestant)
-                await self._pool(contestant)
+                await self._pool(contestant, burst=number < self.plan.burst_rounds)
                 await self._process(contestant)
                 await self._time_outs(contestant)
             if self.also is not None:
@@ -105,12 +105,14 @@ class _Run:
             self.ledger.add(kind, sample, runtime=on.name)
         on.subject.take_hits()
 
-    async def _pool(self, on: _Contestant) -> None:
+    async def _pool(self, on: _Contestant, *, burst: bool) -> None:
         if not self.wants(Group.POOL):
             return
         subject, share = on.subject, self.plan.share(first=on.first)
         sample = await in_turn(subject.pooled_call, share.hits, partial(subject.fill, 2))
         self.ledger.add(Kind.POOL_HIT, sample, runtime=on.name, hits=subject.take_hits())
+        if not burst:
+            return
         count = self.plan.burst
         sample = await all_at_once(subject.pooled_call, count, partial(subject.fill, count))
         hits = subject.take_hits()
@@ -142,19 +144,23 @@ class _Run:
             return
         for on in contestants:
             slices = self.plan.slices if on.first else self.plan.other_slices
-            for number in range(max((count for _, count, _ in slices), default=0)):
-                for at_once, count, seconds in slices:
-                    if number < count:
-                        self.progress(f"steady load, {on.name}, {at_once} at once")
-                        await self._slice(on, at_once, seconds)
+            for number in range(max((each.pieces for each in slices), default=0)):
+                for each in slices:
+                    if number < each.pieces:
+                        self.progress(f"steady load, {on.name}, {each.at_once} at once")
+                        await self._piece(on, each)
 
-    async def _slice(self, on: _Contestant, at_once: int, seconds: float) -> None:
-        subject = on.subject
-        bare = await for_a_while(on.floor.create_start_remove, at_once, seconds / 2)
+    async def _piece(self, on: _Contestant, piece: Slice) -> None:
+        subject, at_once = on.subject, piece.at_once
+        # What begins together also ends together, so the first call of each caller does not count.
+        bare = await for_a_while(
+            on.floor.create_start_remove, at_once, piece.engine_seconds, lead_in=at_once
+        )
         self.ledger.add(Kind.ENGINE_REMOVE, bare, runtime=on.name, at_once=at_once)
         await subject.fill(1)
         # What stands ready is used up first, and what is made meanwhile is used in the time.
-        sample = await for_a_while(subject.pooled_call, at_once, seconds, lead_in=self.plan.burst)
+        ready = self.plan.burst + at_once
+        sample = await for_a_while(subject.pooled_call, at_once, piece.seconds, lead_in=ready)
         hits = subject.take_hits()
         self.ledger.add(Kind.STEADY, sample, runtime=on.name, at_once=at_once, hits=hits)
         await subject.pooled.settle()
