@@ -94,7 +94,7 @@ def unpack_wheels(
             with zipfile.ZipFile(path) as archive:
                 for entry, target in _entries(archive, path.name, budget):
                     places.claim(target, own / target)
-                    _unpack(archive, entry, own / target, unpacked, budget)
+                    _unpack(archive, entry, own / target, own, unpacked, budget)
                     places.check(target, own / target)
                     unpacked.files.append(_guest_file(entry, own / target, target))
         except _DAMAGED as error:
@@ -182,13 +182,16 @@ def _target(path: PurePosixPath) -> PurePosixPath | None:
     return path
 
 
-def _unpack(
+def _unpack(  # noqa: PLR0913  what, where to, and what is left of the ceilings
     archive: zipfile.ZipFile,
     entry: zipfile.ZipInfo,
     path: Path,
+    folder: Path,
     unpacked: Unpacked,
     budget: _Budget,
 ) -> None:
+    if not path.resolve().is_relative_to(folder.resolve()):  # no name may come so far
+        raise budget.refuse(f"{entry.filename!r:.120} leads out of its folder")
     budget.check(unpacked, entry.file_size)  # what the archive gives is never more than it says
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as source, path.open("xb") as out:
