@@ -349,9 +349,10 @@ class Engine:
         return client
 
     def _give_back(self, client: APIClient) -> None:
-        if self._closed:
-            client.close()
-        else:
+        # The SDK keeps a connection for each address that it ever asked, the ids of containers in
+        # it; without this a client holds 25 that nobody will use again.
+        client.close()
+        if not self._closed:
             self._idle.append(client)
 
 
