@@ -94,7 +94,7 @@ def unpack_wheels(
             with zipfile.ZipFile(path) as archive:
                 for entry, target in _entries(archive, path.name, budget):
                     places.claim(target, own / target)
-                    _unpack(archive, entry, own / target, own, unpacked, budget)
+                    _unpack(archive, entry, own / target, own, unpacked=unpacked, budget=budget)
                     places.check(target, own / target)
                     unpacked.files.append(_guest_file(entry, own / target, target))
         except _DAMAGED as error:
@@ -187,6 +187,7 @@ def _unpack(  # noqa: PLR0913  what, where to, and what is left of the ceilings
     entry: zipfile.ZipInfo,
     path: Path,
     folder: Path,
+    *,
     unpacked: Unpacked,
     budget: _Budget,
 ) -> None:
