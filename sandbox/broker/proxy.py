@@ -6,6 +6,7 @@ program's reaches a server.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ __all__ = ["Broker"]
 
 _HEADER_BYTES: Final = 1 << 16
 _DRAINED_BYTES: Final = 1 << 22
+_DRAIN_SECONDS: Final = 2.0
 _REASON_CHARACTERS: Final = 400
 _NO_BODY_STATUS: Final = 304
 
@@ -167,10 +169,11 @@ class _Proxy:
     async def _drain(self) -> None:
         """Read what the program still sends, so that the answer is not lost in a reset."""
         left = _DRAINED_BYTES
-        with contextlib.suppress(h11.RemoteProtocolError):
-            while left > 0 and self._http.their_state is h11.SEND_BODY:
-                event = await self._next()
-                left -= len(event.data) if isinstance(event, h11.Data) else 0
+        with contextlib.suppress(h11.RemoteProtocolError, TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while left > 0 and self._http.their_state is h11.SEND_BODY:
+                    event = await self._next()
+                    left -= len(event.data) if isinstance(event, h11.Data) else 0
 
     # --- tunnels
 
@@ -240,7 +243,7 @@ class _Proxy:
             self._note_redirect(response, target)
             check_response(response, plain=plain)
             if method != "HEAD" and response.status_code != _NO_BODY_STATUS:
-                broker.budget.expect(announced_bytes(response))
+                broker.budget.expect(announced_bytes(response) - upstream.ahead_bytes)
             await self._hand_back(response, upstream)
         finally:
             upstream.close()

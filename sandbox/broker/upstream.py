@@ -22,6 +22,9 @@ _CONNECT_SECONDS: Final = 10.0
 _RESOLVE_SECONDS: Final = 10.0
 _TRIED_ADDRESSES: Final = 4
 _PIECE_BYTES: Final = 1 << 16
+_HEAD_PIECE_BYTES: Final = 1 << 12
+"""Before it is known how long an answer is, little of it is taken: it may be refused."""
+
 _HEADER_BYTES: Final = 1 << 16
 
 
@@ -43,6 +46,7 @@ class Upstream:
         self.sent_bytes = 0
         self.received_bytes = 0
         self._listens = True
+        self._piece_bytes = _HEAD_PIECE_BYTES
 
     async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         """Send a part of the request, as long as the server takes any of it.
@@ -71,7 +75,13 @@ class Upstream:
         while not isinstance(event := await self._next(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise UnreachableError("the server closed the connection without an answer")
+        self._piece_bytes = _PIECE_BYTES
         return event
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How much of the body came with the head, and is counted already."""
+        return len(self._http.trailing_data[0])
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body, piece by piece; raises as `response` does."""
@@ -83,7 +93,7 @@ class Upstream:
     async def _next(self) -> object:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                data = await self._reader.read(_PIECE_BYTES)
+                data = await self._reader.read(self._piece_bytes)
                 self._budget.receive(len(data))
                 self.received_bytes += len(data)
                 self._http.receive_data(data)

@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.web.seen.append(Seen(self.command, self.path, self.headers.items(), body))
         what, _, argument = self.path.partition("?")[0].strip("/").partition("/")
-        method = getattr(self, f"_give_{what}", None)
+        method = getattr(self, f"_give_{what.replace('-', '_')}", None)
         if method is None:
             self._give(f"{self.command} {self.path}".encode())
         else:
@@ -124,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _give_garbage(self, argument: str, _: bytes) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+        self.close_connection = True
+
+    def _give_echo_as_status(self, argument: str, _: bytes) -> None:
+        self.wfile.write(f"{self.headers.get('X-Key')}\r\n\r\n".encode())
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
