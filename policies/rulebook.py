@@ -112,7 +112,7 @@ _ERRORS: Final = (
     (
         "RP402",
         "package-not-granted",
-        "A declared package is malformed, or not one that the policy grants.",
+        "A declared package is malformed, not granted by the policy, or cannot be had.",
     ),
     ("RP405", "files-not-granted", "The policy lets no tool read, or leave behind, files."),
     ("RP406", "tool-not-granted", "Another tool is called that may not be, or is not declared."),

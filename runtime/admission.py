@@ -35,6 +35,7 @@ from runtime.tools import ignore_progress
 from runtime.trial_findings import findings_of
 from runtime.trials import plan_trials, run_trials
 from sandbox.base import Sandbox
+from sandbox.errors import PackagesRefusedError
 from toolstore.errors import ToolNotFoundError, TransitionError
 from toolstore.models import (
     Lifecycle,
@@ -60,6 +61,17 @@ def _ungranted(source: ToolSource, profile: PolicyProfile) -> tuple[Finding, ...
             suggestion=problem.suggestion,
         )
         for problem in grant_problems(source.permissions, profile)
+    )
+
+
+def _not_to_be_had(error: PackagesRefusedError) -> Finding:
+    """What is wrong with the declared packages, once they were asked for."""
+    return Finding(
+        rule="RP402",
+        severity=RULES["RP402"].severity,
+        stage=RULES["RP402"].stage,
+        message=f"the packages {', '.join(error.requirements)} cannot be had: {error.reason}",
+        suggestion="declare other packages or versions, or do without",
     )
 
 
@@ -111,7 +123,10 @@ class Admission:
             return DefinitionOutcome.refused(source.name, findings)
 
         sandbox = await self._sandbox()
-        image = await image_digest(source.permissions, sandbox)
+        try:
+            image = await image_digest(source.permissions, sandbox)
+        except PackagesRefusedError as error:
+            return DefinitionOutcome.refused(source.name, (*findings, _not_to_be_had(error)))
         digest = version_digest(source, analysis.source_schema, image)
         known = await self._known(source.name, digest)
         if known is not None:

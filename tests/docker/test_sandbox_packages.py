@@ -10,11 +10,12 @@ from pydantic import JsonValue
 from wheelhouse import Wheelhouse
 
 from policies.config import PackageSettings
+from policies.limits import ResourceLimits
 from policies.permissions import LintLevel, Permissions
 from policies.source import Example, ToolSource
 from runtime.settings import Settings
 from runtime.wiring import Runtime, open_runtime
-from sandbox.base import Outcome, Program
+from sandbox.base import ApprovedVersion, CallOptions, Outcome, Program, Tier
 from sandbox.docker_sandbox import DockerSandbox
 from sandbox.engine import Engine
 from sandbox.errors import PackagesRefusedError
@@ -112,6 +113,32 @@ async def test_numpy_pandas_and_plots(
                 ["plot.png"] if name == "matplotlib" else []
             )
             assert all(each.data.startswith(b"\x89PNG\r\n\x1a\n") for each in plots)
+        image = await sandbox.image_for(REAL)
+        await check_threads(sandbox, image)
+        await check_home(sandbox, image)
+
+
+async def check_threads(sandbox: DockerSandbox, image: str) -> None:
+    """Numpy starts no thread for each processor of the host: these may be more than a guest's."""
+    code = "import numpy\ndef f():\n    return float((numpy.ones((9, 9)) @ numpy.ones(9)).sum())\n"
+    limits = ResourceLimits(pids=1)
+    program = Program(code=code, function="f", level=LintLevel.L1, image=image, limits=limits)
+
+    result = await sandbox.run(program, {})
+
+    assert (result.value, result.output) == (81.0, ""), result.traceback
+
+
+async def check_home(sandbox: DockerSandbox, image: str) -> None:
+    """A process of the process tier, whose user nobody knows, finds where to keep things."""
+    code = "import matplotlib\ndef f():\n    return matplotlib.get_cachedir()\n"
+    program = Program(code=code, function="f", level=LintLevel.L1, image=image)
+    approved = ApprovedVersion(version_digest=image, policy_digest="policy", tenant="tests")
+
+    result = await sandbox.run(program, {}, CallOptions(approved=approved))
+
+    assert (result.tier, result.output) == (Tier.PROCESS, "")
+    assert str(result.value).startswith("/tmp/.cache/")  # noqa: S108  the guest's own
 
 
 class Shop:
@@ -258,6 +285,14 @@ async def test_a_tool_keeps_its_image_while_newer_packages_are_chosen(
         outcome = await runtime.define_tool(tool)
         assert outcome.admitted, (outcome.reasons, outcome.findings)
         assert await called(runtime) == 3.0
+
+        beyond = tool.permissions.model_copy(update={"packages": ("demo>=7",)})
+        refused = await runtime.define_tool(
+            tool.model_copy(update={"name": "demo_tool_7", "permissions": beyond})
+        )
+        (finding,) = [each for each in refused.findings if each.rule == "RP402"]
+        assert not refused.admitted
+        assert "demo>=7" in finding.message
 
     shop.index.add("demo", "2.0", {"demo.py": b"def work(values):\n    return 4.0\n"})
     await shop.images().ensure(("demo",), fresh=True)
