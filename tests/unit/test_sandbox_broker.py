@@ -15,34 +15,13 @@ from typing import Any
 
 import pytest
 from netguest import run_in_guest
+from networks import CLIENT, SECRET, key_for, make_service
 from webservers import WebServer, web_server, write_ca
 
-from policies.config import PolicyProfile
-from policies.permissions import Permissions
-from runtime.profiles import read_profile
-from sandbox.broker.addresses import Resolver, resolve
 from sandbox.broker.authority import Authority
 from sandbox.broker.service import NetworkService
 from sandbox.frames import Frame, FrameError, Kind
 from sandbox.traffic import NetworkEvent
-
-SECRET = "correct-horse-battery/9"
-CLIENT = """
-import http.client, urllib.request, urllib.error
-
-def get(url, **rest):
-    try:
-        request = urllib.request.Request(url, **rest)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return [answer.status, answer.read().decode()]
-    except urllib.error.HTTPError as error:
-        return [error.code, error.read().decode()]
-    except (OSError, http.client.HTTPException) as error:
-        return [0, repr(error)]
-
-def run():
-    return [get(url) for url in URLS]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,27 +39,6 @@ def plain() -> Iterator[WebServer]:
 def tls(authority: Authority) -> Iterator[WebServer]:
     with web_server(authority) as server:
         yield server
-
-
-def make_service(
-    *hosts: str,
-    allow: tuple[str, ...] | None = None,
-    secrets: dict[str, Any] | None = None,
-    value: str | None = SECRET,
-    in_trial: bool = False,
-    resolver: Resolver = resolve,
-    **network: Any,
-) -> NetworkService:
-    local = read_profile("local").model_dump(mode="json")
-    network = {"private_addresses": ["127.0.0.0/8"], "allow": allow or hosts, **network}
-    profile = PolicyProfile.model_validate({**local, "network": network, "secrets": secrets or {}})
-    return NetworkService(
-        Permissions(hosts=hosts, secrets=tuple(secrets or ())),
-        profile,
-        secrets=lambda _name: value,
-        in_trial=in_trial,
-        resolver=resolver,
-    )
 
 
 async def ask(service: NetworkService, *urls: str) -> list[Any]:
@@ -495,10 +453,6 @@ def run():
 
 
 # --- secrets
-
-
-def key_for(url: str, **fields: Any) -> dict[str, Any]:
-    return {"key": {"hosts": [url], "header": "X-Key", "format": "Bearer {secret}", **fields}}
 
 
 async def test_a_secret_reaches_the_server_and_never_the_program(
