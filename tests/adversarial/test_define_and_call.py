@@ -153,6 +153,7 @@ async def admit(runtime: Runtime, source: ToolSource) -> DefinitionOutcome:
 
 
 async def no_container_is_left(sandbox: DockerSandbox) -> None:
+    await sandbox.pool.close()  # what stands ready for the next call goes, what was used has gone
     assert await sandbox.engine.list_by_label(f"{OWNER_LABEL}={sandbox.owner}") == ()
 
 
