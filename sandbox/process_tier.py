@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sandbox.base import ApprovedVersion, CallOptions, Program
-from sandbox.errors import SandboxError, SandboxPostureError
+from sandbox.errors import SandboxPostureError
 from sandbox.forkserver import ForkServer, launch_fork_server, next_users
 from sandbox.launcher import Launcher
 from sandbox.runtimes import RuntimeKind
@@ -266,7 +266,7 @@ class ProcessTier:
         )
         try:
             server = await launch_fork_server(self._launcher, walls, program)
-        except SandboxError as error:
+        except Exception as error:  # noqa: BLE001  whoever waits must not wait for ever
             shelf.count -= 1
             self._refuse(error)
             if not shelf.count:
@@ -276,7 +276,7 @@ class ProcessTier:
         finally:
             shelf.starting -= 1
 
-    def _refuse(self, error: SandboxError) -> None:
+    def _refuse(self, error: Exception) -> None:
         """Try no more for a while; walls that cannot be had will not be had later either."""
         self.refusal = str(error)
         lasting = isinstance(error, SandboxPostureError)

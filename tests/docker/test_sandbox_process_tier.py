@@ -386,3 +386,34 @@ async def test_an_idle_container_that_is_killed_is_replaced(
 
     assert second.value == 1
     assert second.container != first.container
+
+
+async def test_calls_that_wait_for_something_do_not_hold_up_others(
+    engine: Engine, owner: str, image_digest: str
+) -> None:
+    capacity = SandboxCapacity(processes=ProcessSettings(at_once=1, most=3))
+    what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
+    async with DockerSandbox(
+        engine, image_digest=image_digest, owner=owner, capacity=capacity
+    ) as sandbox:
+        sleeping = asyncio.create_task(call(sandbox, what, seconds=3))
+        await asyncio.sleep(1)
+        quick = await call(sandbox, what, seconds=0)
+        assert not sleeping.done()
+        slow = await sleeping
+
+    assert quick.container != slow.container
+
+
+async def test_closing_ends_calls_in_flight(engine: Engine, owner: str, image_digest: str) -> None:
+    what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
+    sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner, capacity=ONE)
+    await call(sandbox, what, seconds=0)
+    running = asyncio.create_task(call(sandbox, what, seconds=4))
+    await asyncio.sleep(0.1)
+
+    await sandbox.close()
+
+    with pytest.raises(SandboxLostError):
+        await running
+    assert not await engine.list_by_label(f"{OWNER_LABEL}={owner}")
