@@ -25,6 +25,7 @@ from toolkiln_guest.channel import (
     open_channel,
     write_frame,
 )
+from toolkiln_guest.packages import offer_packages
 from toolkiln_guest.posture import plain_json, read_posture
 
 REHEARSAL = """
@@ -33,8 +34,6 @@ def f(a):
         raise ValueError(a)
     return {"sum": a}
 """
-
-PACKAGES = "/opt/packages"  # there in images that have any
 
 EXIT_CPU_LIMIT = 152  # 128 + SIGXCPU: as PID 1 the signal itself would be ignored
 
@@ -129,7 +128,7 @@ def main():
     environment = list(os.environ)
     os.environ.clear()
     sys.argv[:] = ["tool"]
-    sys.path.append(PACKAGES)
+    offer_packages()
     incoming, outgoing = open_channel()
     write_frame(outgoing, POSTURE, 0, plain_json(read_posture(environment)).encode())
     warm_up()

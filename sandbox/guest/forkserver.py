@@ -30,6 +30,7 @@ from toolkiln_guest.channel import (
 from toolkiln_guest.child import INCOMING, OUTGOING, Child, attest, rehearse
 from toolkiln_guest.imports import load_modules
 from toolkiln_guest.native import Native
+from toolkiln_guest.packages import offer_packages
 from toolkiln_guest.posture import plain_json, read_posture, read_text
 from toolkiln_guest.program import Program
 from toolkiln_guest.results import ResultEncoder
@@ -47,7 +48,6 @@ EXIT_CONFUSED = 70
 HIGH = 40
 """From here on descriptors are out of the way while the low ones are put in order."""
 
-PACKAGES = "/opt/packages"  # there in images that have any
 SCRATCH_OBJECTS = 64
 THREAD_SECONDS = 0.0005
 
@@ -220,7 +220,7 @@ def main():
     environment = list(os.environ)
     os.environ.clear()
     sys.argv[:] = ["tool"]
-    sys.path.append(PACKAGES)
+    offer_packages()
     control_in, control_out = open_ends()
     native = Native()
     machine = os.uname().machine
