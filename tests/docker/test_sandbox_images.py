@@ -8,7 +8,7 @@ import json
 import stat
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_nothing_of_the_host_but_the_files_gets_in(opened: Opened) -> None:
     [
         "site-packages",
         "/ctypes/",
-        "/_ctypes",
+        "/lib-dynload/_ctypes",
         "idlelib",
         "tkinter",
         "ensurepip",
@@ -78,6 +78,12 @@ def test_nothing_of_the_host_but_the_files_gets_in(opened: Opened) -> None:
 )
 def test_what_a_guest_has_no_use_for_is_left_out(part: str, opened: Opened) -> None:
     assert [name for name in opened.members if part in f"/{name}"] == []
+
+
+def test_what_only_the_fork_server_needs_is_out_of_a_guest_s_reach(opened: Opened) -> None:
+    (folder,) = {str(PurePosixPath(name).parent) for name in opened.members if "/_ctypes" in name}
+
+    assert (opened.members[folder].mode, opened.members[folder].uid) == (0o700, 0)
 
 
 async def test_what_tools_use_can_be_imported(sandbox: DockerSandbox) -> None:
