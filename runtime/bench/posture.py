@@ -40,7 +40,8 @@ HOST_MARK: Final = "TOOLKILN_BENCH_HOST_MARK"
 
 _UNLIMITED: Final = "unlimited"
 _NOT_SHOWN: Final = "not shown"
-"""gVisor tells guests neither their limits nor that flag; `toolkiln doctor` tries the limits."""
+"""What cannot be seen from inside: on gVisor the limits and a flag, in the process tier whatever
+Landlock hides. `toolkiln doctor` tries the limits."""
 
 Seen: TypeAlias = Mapping[str, JsonValue]
 
@@ -111,6 +112,8 @@ def _list(value: JsonValue) -> list[JsonValue]:
 
 
 def _names(value: JsonValue) -> str:
+    if value is None:
+        return _NOT_SHOWN
     return ", ".join(str(each) for each in _list(value)) or "none"
 
 
@@ -128,8 +131,9 @@ def _status(value: JsonValue, wanted: str) -> str:
     return _yes(value == wanted) if value else _NOT_SHOWN
 
 
-def _capabilities(seen: Seen) -> int:
-    return int(str(seen.get("capabilities") or "0"), 16).bit_count()
+def _capabilities(seen: Seen) -> str:
+    mask = str(seen.get("capabilities") or "")
+    return str(int(mask, 16).bit_count()) if mask else _NOT_SHOWN
 
 
 def _leaked(seen: Seen) -> bool:
@@ -138,7 +142,7 @@ def _leaked(seen: Seen) -> bool:
 
 ASPECTS: Final = (
     Aspect("user id", lambda s: str(s.get("uid")), lambda s: s.get("uid") != 0),
-    Aspect("capabilities", lambda s: str(_capabilities(s)), lambda s: _capabilities(s) == 0),
+    Aspect("capabilities", _capabilities, lambda s: _capabilities(s) in ("0", _NOT_SHOWN)),
     Aspect(
         "no new privileges",
         lambda s: _status(s.get("no_new_privileges"), "1"),

@@ -82,15 +82,26 @@ def _writable_root() -> bool:
     return True
 
 
-def _mounts_of_the_host() -> list[str]:
-    """Folders of the host's disk that can be written to; not the files that each container gets."""
+def _interfaces() -> list[str] | None:
+    """All but loopback; None where they cannot be seen."""
+    lines = _text("/proc/net/dev").splitlines()
+    names = (line.partition(":")[0].strip() for line in lines[2:])
+    return sorted(name for name in names if name != "lo") if lines else None
+
+
+def _mounts_of_the_host() -> list[str] | None:
+    """Folders of the host's disk that can be written to, but for the files each container gets.
+
+    None where they cannot be seen.
+    """
     found = []
-    for line in _text("/proc/self/mountinfo").splitlines():
+    lines = _text("/proc/self/mountinfo").splitlines()
+    for line in lines:
         own, _, shared = line.partition(" - ")
         path, kind = own.split(" ")[4], shared.split(" ")[0]
         if path not in _OF_THE_CONTAINER and kind in _DISKS and os.access(path, os.W_OK):
             found.append(path)
-    return sorted(found)
+    return sorted(found) if lines else None
 
 
 def _readable(path: str) -> bool:
@@ -121,12 +132,18 @@ def _can_fork() -> bool:
     return True
 
 
+def _processes() -> int | None:
+    try:
+        return sum(name.isdigit() for name in os.listdir("/proc"))  # noqa: PTH208  as above
+    except OSError:
+        return None
+
+
 def probe() -> dict[str, Any]:
     """Everything that can be seen from here."""
     status = dict(
         line.split(":\t", 1) for line in _text("/proc/self/status").splitlines() if ":\t" in line
     )
-    names = (line.partition(":")[0].strip() for line in _text("/proc/net/dev").splitlines()[2:])
     group = "/sys/fs/cgroup"
     return {
         "uid": os.getuid(),
@@ -134,7 +151,7 @@ def probe() -> dict[str, Any]:
         "bounding": status.get("CapBnd", "").strip(),
         "no_new_privileges": status.get("NoNewPrivs", "").strip(),
         "seccomp": status.get("Seccomp", "").strip(),
-        "interfaces": sorted(name for name in names if name != "lo"),
+        "interfaces": _interfaces(),
         "way_out": _way_out(),
         "writable_root": _writable_root(),
         "host_mounts": _mounts_of_the_host(),
@@ -149,5 +166,5 @@ def probe() -> dict[str, Any]:
         "told_by_proc": [path for path in _TOLD_BY_PROC if _readable(path)],
         "can_fork": _can_fork(),
         "shell": os.access("/bin/sh", os.X_OK),
-        "processes": sum(name.isdigit() for name in os.listdir("/proc")),  # noqa: PTH208  as above
+        "processes": _processes(),
     }
