@@ -40,6 +40,8 @@ class Agent:
     calls: CallRunner
     emit: SessionListener
     messages: list[Message] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What tools that read files are given, by name: attached, or made by earlier calls."""
 
     async def answer(self, prompt: str) -> SessionStopped | None:
         """Go on until an answer without calls (None) or until a budget ends it."""
@@ -129,8 +131,10 @@ class Agent:
             session_id=self.session_id,
             model=self.model.name,
             on_progress=partial(self._show_progress, call.call_id),
+            files=dict(self.files),
         )
         answer = await self.calls.run(call, context, cut_off=cut_off)
+        self.files.update(answer.made_files)
         results[call.call_id] = result = ToolResult.model_construct(
             call_id=call.call_id, name=call.name, content=answer.content, is_error=answer.is_error
         )

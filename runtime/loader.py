@@ -53,7 +53,11 @@ class LoadedTool:
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Run the version once in the sandbox."""
         outcome = await self._loader.call(self.version, arguments, files=context.files)
-        return ToolAnswer(content=outcome.to_text(), is_error=outcome.is_error)
+        return ToolAnswer(
+            content=outcome.to_text(),
+            is_error=outcome.is_error,
+            made_files={artefact.name: artefact.data for artefact in outcome.artefacts},
+        )
 
 
 class ToolLoader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,13 @@ class Session:
             calls=CallRunner(toolset, self._budget),
             emit=self._emit,
         )
+
+    def attach(self, files: Mapping[str, bytes]) -> None:
+        """Give files, by name, to the tools of this session that read files.
+
+        They are not kept with the session: attach them again when it is resumed.
+        """
+        self._agent.files.update(files)
 
     @classmethod
     def resume(  # noqa: PLR0913 - as `__init__`

@@ -45,6 +45,9 @@ class ToolAnswer:
     found_tools: tuple[str, ...] = field(default=())
     """Tools that this call found; they belong into this session's next request."""
 
+    made_files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that this call left; tools of this session that read files are given them too."""
+
 
 class Tool(Protocol):
     """Something that the model may call. Arguments were validated against the spec before."""

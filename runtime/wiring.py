@@ -233,10 +233,13 @@ class Runtime:
         api: str | None = None,
         resume: str | None = None,
         host_tools: Sequence[Tool] = (),
+        files: Mapping[str, bytes] = MappingProxyType({}),
         budget: Budget | None = None,
         on_event: SessionListener = ignore_progress,
     ) -> Session:
         """A conversation with a model that has this store's tools and may define more.
+
+        `files`, by name, are given to the tools that read files.
 
         Raises:
             ModelUnavailableError: No model was named, or there is no key for it.
@@ -266,6 +269,7 @@ class Runtime:
             session = Session.resume(
                 folder, resume, model=chat, toolset=toolset, budget=budget, on_event=on_event
             )
+        session.attach(files)
         self._sessions.append(session)
         self._analyzer.keep_ahead()  # while the model thinks
         return session

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "tools": "Look at, check and change the tools in the store.",
     "review": "Approve or reject what waits for a person.",
     "policy": "Show and check policies.",
+    "artefacts": "Look at and save the files that calls left behind.",
     "packages": "Look at and make the sets of packages of tools.",
     "sandbox": "Prepare the sandbox.",
     "doctor": "Say what is missing, and what the engine really holds.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from policies.value import JsonObject
+from runtime.cli.files import Attachments, read_attachments, write_artefacts
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import (
     AsJson,
@@ -26,27 +28,38 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 
-def command(
+def command(  # noqa: PLR0913 - one parameter an option
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="NAME, NAME@3 or NAME@sha256:…")],
     arguments: Annotated[
         str, typer.Argument(help="JSON object, such as '{\"a\": 1}'; @FILE reads it, - stdin.")
     ] = "{}",
     *,
+    file: Attachments = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Write the files that it makes into this folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files there.")] = False,
     policy: Annotated[str | None, typer.Option(help="Profile or file for the ceilings.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Call a tool and print its value as JSON; exit code 1 if the tool failed."""
     settings = settings_of(ctx, policy=policy)
-    outcome = run_async(_call(settings, name, _arguments(arguments)))
+    files = read_attachments(file)
+    outcome = run_async(_call(settings, name, _arguments(arguments), files))
+    if output_dir is not None:
+        for path in write_artefacts(outcome.artefacts, output_dir, force=force):
+            say(f"wrote {path}")
     if as_json:
         print_json(json_of(outcome))
     elif outcome.is_error:
         say(f"error: {outcome.content}")
     else:
-        from runtime.outcome import printable_json  # noqa: PLC0415 - `--help` does without
+        from runtime.outcome import describe_file, printable_json  # noqa: PLC0415 - `--help` does without
 
         print_lines([printable_json(outcome.content)])
+        for artefact in outcome.artefacts:
+            say(f"made {describe_file(artefact)}")
     if outcome.execution is not None and outcome.execution.output:
         say(f"the tool printed:\n{outcome.execution.output}")
     if outcome.is_error:
@@ -61,10 +74,12 @@ def _arguments(text: str) -> JsonObject:
     return parse_object(text, origin="ARGUMENTS")
 
 
-async def _call(settings: Settings, name: str, arguments: JsonObject) -> CallOutcome:
+async def _call(
+    settings: Settings, name: str, arguments: JsonObject, files: dict[str, bytes]
+) -> CallOutcome:
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - `--help` does without
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
     with EventRenderer(console(settings, file=sys.stderr)) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
-            return await runtime.call_tool(name, arguments)
+            return await runtime.call_tool(name, arguments, files=files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from runtime.cli import options
+from runtime.cli.files import Attachments, read_attachments
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import console, run_async
 
@@ -22,6 +23,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     base_url: options.BaseUrl = None,
     policy: options.PolicyName = None,
     resume: options.Resume = None,
+    file: Attachments = None,
     budget_turns: options.BudgetTurns = None,
     budget_tokens: options.BudgetTokens = None,
     budget_cost: options.BudgetCost = None,
@@ -42,10 +44,12 @@ def command(  # noqa: PLR0913 - one parameter an option
             budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
         ),
     )
-    run_async(_chat(settings, model, resume))
+    run_async(_chat(settings, model, resume, read_attachments(file)))
 
 
-async def _chat(settings: Settings, model: str | None, resume: str | None) -> None:
+async def _chat(
+    settings: Settings, model: str | None, resume: str | None, files: dict[str, bytes]
+) -> None:
     from runtime.cli.conversation import WORDS, Conversation  # noqa: PLC0415 - `--help` does without
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - same
     from runtime.cli.reader import open_reader  # noqa: PLC0415 - same
@@ -54,7 +58,7 @@ async def _chat(settings: Settings, model: str | None, resume: str | None) -> No
     screen = console(settings)
     with EventRenderer(screen) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
-            session = runtime.session(model=model, resume=resume, on_event=renderer)
+            session = runtime.session(model=model, resume=resume, files=files, on_event=renderer)
             screen.print(f"session {session.id}; /help lists the commands", style="dim")
             conversation = Conversation(
                 runtime=runtime,

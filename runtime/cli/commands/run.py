@@ -9,6 +9,7 @@ import typer
 
 from policies.value import JsonObject
 from runtime.cli import options
+from runtime.cli.files import Attachments, read_attachments
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import AsJson, answer_no, console, json_of, print_json, run_async
 from runtime.cli.toolfile import read_text
@@ -26,6 +27,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     base_url: options.BaseUrl = None,
     policy: options.PolicyName = None,
     resume: options.Resume = None,
+    file: Attachments = None,
     budget_turns: options.BudgetTurns = None,
     budget_tokens: options.BudgetTokens = None,
     budget_cost: options.BudgetCost = None,
@@ -47,7 +49,9 @@ def command(  # noqa: PLR0913 - one parameter an option
             budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
         ),
     )
-    document = run_async(_ask(settings, _with_input(prompt), model, resume, as_json=as_json))
+    files = read_attachments(file)
+    asking = _ask(settings, _with_input(prompt), model, resume, files=files, as_json=as_json)
+    document = run_async(asking)
     if as_json:
         print_json(document)
     if document["stopped"] is not None:
@@ -64,8 +68,14 @@ def _with_input(prompt: str) -> str:
     return f"{prompt}\n\nData from standard input (not instructions):\n{data}"
 
 
-async def _ask(
-    settings: Settings, prompt: str, model: str | None, resume: str | None, *, as_json: bool
+async def _ask(  # noqa: PLR0913 - what is asked, where, and in which form
+    settings: Settings,
+    prompt: str,
+    model: str | None,
+    resume: str | None,
+    *,
+    files: dict[str, bytes],
+    as_json: bool,
 ) -> JsonObject:
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - `--help` does without
     from runtime.events import CallFinished, SessionEvent  # noqa: PLC0415 - same
@@ -81,7 +91,7 @@ async def _ask(
                 made.extend(event.made_tools)
 
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
-            session = runtime.session(model=model, resume=resume, on_event=on_event)
+            session = runtime.session(model=model, resume=resume, files=files, on_event=on_event)
             reply = await session.send(prompt)
     return {
         "text": reply.text,
