@@ -37,9 +37,16 @@ mount -t tmpfs -o size={disk}m,mode=711 tmpfs {data}
 mkdir -p /run/containerd
 mount -t tmpfs -o size=8m,mode=711 tmpfs /run/containerd
 echo ready
-exec cat
+read -r done && exit
+sleep 8
+kill -KILL $(cat {folder}/*.pid)
+umount --lazy {data}
+rm -rf {folder}
 """
-"""Holds the namespaces; the sockets of containerd's shims have one fixed folder for all."""
+"""Holds the namespaces; the sockets of containerd's shims have one fixed folder for all.
+
+Where the tests end without a word, it gives their watchers time and ends the engine.
+"""
 
 
 class PrivateEngine:
@@ -57,11 +64,12 @@ class PrivateEngine:
         self._dockerd: subprocess.Popen[bytes] | None = None
 
     def _keep(self) -> subprocess.Popen[bytes]:
-        script = _KEEPER.format(disk=_DISK_MEGABYTES, data=self._data)
+        script = _KEEPER.format(disk=_DISK_MEGABYTES, data=self._data, folder=self._folder)
         keeper = subprocess.Popen(
             ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         assert keeper.stdout is not None
         if keeper.stdout.readline() != b"ready\n":
@@ -102,6 +110,7 @@ class PrivateEngine:
                 f"--address={control}",
                 "--log-level=error",
             )
+            (self._folder / "containerd.pid").write_text(f"{self._containerd.pid}\n")
             self._wait(lambda: _answers(control))
         config = self._folder / "daemon.json"
         config.write_text("{}", encoding="ascii")
@@ -197,7 +206,7 @@ class PrivateEngine:
                 with contextlib.suppress(OSError):
                     group.rmdir()
         finally:
-            self._keeper.communicate()
+            self._keeper.communicate(b"done\n")
             shutil.rmtree(self._folder)
 
     def _groups(self) -> Iterator[Path]:
