@@ -46,6 +46,9 @@ class Trial(Value):
 
     kind: TrialKind
     arguments: JsonObject
+    files: dict[str, str] = {}
+    """Digests of the files that it was given, by name; for generated arguments not kept."""
+
     expected: JsonObject | None = None
     """`{"returns": …}` or `{"raises": …}`; None for generated arguments."""
 

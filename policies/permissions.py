@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from policies.value import Value
+from policies.value import JsonObject, Value
 
 
 class LintLevel(StrEnum):
@@ -60,6 +60,14 @@ class Permissions(Value):
         if self.hosts or self.secrets:
             wanted.append(LintLevel.L3)
         return max(wanted)  # the spellings sort in the order of the levels
+
+    def to_json(self) -> JsonObject:
+        """All fields as JSON, but for no tools: so sources without any keep their digests, which
+        are older than that field."""
+        fields: JsonObject = self.model_dump(mode="json")
+        if not self.tools:
+            del fields["tools"]
+        return fields
 
     @property
     def any_beyond_l0(self) -> bool:

@@ -69,7 +69,7 @@ class ExamplesProven:
         first = request.evidence.trials_of(TrialKind.EXAMPLE)
         repeats = request.evidence.trials_of(TrialKind.REPEAT)
         for number, example in enumerate(examples, 1):
-            wanted = canonical_json(example.to_json())
+            wanted = canonical_json(example.identity)
             mine = [trial for trial in (*first, *repeats) if _example_of(trial) == wanted]
             if len(mine) < self.runs:
                 return _refuse(
@@ -84,7 +84,7 @@ class ExamplesProven:
 
 def _example_of(trial: Trial) -> bytes:
     """The example that a trial was made from; as bytes, because in Python 1 equals True."""
-    return canonical_json({"arguments": trial.arguments, **(trial.expected or {})})
+    return canonical_json(example_identity(trial.arguments, trial.files, trial.expected))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from policies.filenames import file_name_problem
 from policies.permissions import Permissions
 from policies.value import JsonObject, Value, canonical_json, sha256_digest
+
+
+def example_identity(
+    arguments: JsonObject, file_digests: Mapping[str, str], expectation: JsonObject | None
+) -> JsonObject:
+    """What tells one example from others: its arguments, its files and what it expects."""
+    files: JsonObject = {"files": {**file_digests}} if file_digests else {}
+    return {"arguments": arguments, **files, **(expectation or {})}
 
 
 class Example(Value):
@@ -22,6 +32,22 @@ class Example(Value):
 
     raises: str | None = Field(default=None, min_length=1, max_length=100)
     """The name of the exception's class, such as `ValueError`."""
+
+    files: dict[str, str] = {}
+    """Texts of the files that the call is given, by name; for tools that declare them."""
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _none_is_none(cls, files: object) -> object:
+        return {} if files is None else files
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if problem := file_name_problem(name):
+                raise ValueError(problem)
+        return files
 
     @model_validator(mode="after")
     def _exactly_one_expectation(self) -> Self:
@@ -39,9 +65,26 @@ class Example(Value):
         """The expected outcome alone, in the form it was written in."""
         return {"returns": self.returns} if self.raises is None else {"raises": self.raises}
 
+    @property
+    def identity(self) -> JsonObject:
+        """What tells it from other examples, in a form that trials have too."""
+        return example_identity(self.arguments, self.file_digests, self.expectation)
+
+    @property
+    def file_digests(self) -> dict[str, str]:
+        """The digest of each file's bytes, by name."""
+        return {name: sha256_digest(data) for name, data in self.inputs.items()}
+
+    @property
+    def inputs(self) -> dict[str, bytes]:
+        """The files that the call is given. Half a character becomes a question mark: a finding
+        says that such an example is none, so it is never run."""
+        return {name: text.encode(errors="replace") for name, text in self.files.items()}
+
     def to_json(self) -> JsonObject:
-        """The example as JSON, without the expectation that it does not have."""
-        return {"arguments": self.arguments, **self.expectation}
+        """The example as JSON, without the files and the expectation that it does not have."""
+        files: JsonObject = {"files": {**self.files}} if self.files else {}
+        return {"arguments": self.arguments, **files, **self.expectation}
 
 
 class ToolSource(Value):
@@ -69,7 +112,7 @@ class ToolSource(Value):
             "description": self.description,
             "code": self.code,
             "examples": [example.to_json() for example in self.examples],
-            "permissions": self.permissions.model_dump(mode="json"),
+            "permissions": self.permissions.to_json(),
         }
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
+from policies.source import example_identity
 from policies.value import canonical_json
 from runtime.trials import TrialPlan
 from runtime.verdicts import NOT_JSON, short_arguments
@@ -57,7 +58,7 @@ def _example_findings(failed: Iterable[Trial]) -> Iterable[Finding]:
     """One for each example, though it failed in each of its runs."""
     told: set[bytes] = set()
     for trial in failed:
-        example = canonical_json({"arguments": trial.arguments, **(trial.expected or {})})
+        example = canonical_json(example_identity(trial.arguments, trial.files, trial.expected))
         if example in told:
             continue
         told.add(example)
@@ -66,7 +67,7 @@ def _example_findings(failed: Iterable[Trial]) -> Iterable[Finding]:
             rule="TR102" if unsteady else "TR101",
             severity=Severity.ERROR,
             stage=Stage.TRIALS,
-            message=f"example {short_arguments(trial.arguments)}: {trial.detail}",
+            message=f"example {short_arguments(trial.arguments)}{_with(trial)}: {trial.detail}",
             suggestion=(
                 "make the result depend on the arguments alone: no clock, no randomness without "
                 "a fixed seed, no order of a set"
@@ -74,6 +75,10 @@ def _example_findings(failed: Iterable[Trial]) -> Iterable[Finding]:
                 else "mend the code, or the example if its expectation is wrong"
             ),
         )
+
+
+def _with(trial: Trial) -> str:
+    return f" with the files {', '.join(trial.files)}" if trial.files else ""
 
 
 def _kind(rule: str, severity: Severity, failed: Sequence[Trial], suggestion: str) -> list[Finding]:

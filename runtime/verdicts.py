@@ -131,6 +131,7 @@ def _trial(
     return Trial(
         kind=kind,
         arguments=given.arguments if isinstance(given, Example) else given,
+        files=example.file_digests if example else {},
         expected=example.expectation if example else None,
         outcome=result.outcome,
         value=result.value,

@@ -26,7 +26,7 @@ def test_the_wheel_has_the_four_packages_and_their_data(tmp_path: Path):
         "policies/profiles/production.toml",
         "policies/py.typed",
         "runtime/demo/recording.json",
-        "sandbox/guest/harness.py",
+        "sandbox/guest/__main__.py",
         "sandbox/guest/probe.py",
         "toolstore/migrations/versions/r0001_first_tables.py",
     ):
