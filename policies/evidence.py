@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from policies.findings import Finding, Severity
 from policies.permissions import LintLevel
@@ -46,7 +46,7 @@ class Trial(Value):
 
     kind: TrialKind
     arguments: JsonObject
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default={})
     """Digests of the files that it was given, by name; for generated arguments not kept."""
 
     expected: JsonObject | None = None

@@ -62,8 +62,10 @@ class Permissions(Value):
         return max(wanted)  # the spellings sort in the order of the levels
 
     def to_json(self) -> JsonObject:
-        """All fields as JSON, but for no tools: so sources without any keep their digests, which
-        are older than that field."""
+        """All fields as JSON, but for `tools` where there are none.
+
+        Sources without any so keep their digests, which are older than that field.
+        """
         fields: JsonObject = self.model_dump(mode="json")
         if not self.tools:
             del fields["tools"]

@@ -8,6 +8,7 @@ from policies.decision import AdmissionRequest, Ruling, Verdict
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Severity
 from policies.permissions import LintLevel
+from policies.source import example_identity
 from policies.value import canonical_json
 
 

@@ -33,7 +33,7 @@ class Example(Value):
     raises: str | None = Field(default=None, min_length=1, max_length=100)
     """The name of the exception's class, such as `ValueError`."""
 
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default={})
     """Texts of the files that the call is given, by name; for tools that declare them."""
 
     @field_validator("files", mode="before")
@@ -77,8 +77,10 @@ class Example(Value):
 
     @property
     def inputs(self) -> dict[str, bytes]:
-        """The files that the call is given. Half a character becomes a question mark: a finding
-        says that such an example is none, so it is never run."""
+        """The bytes of its files, by name.
+
+        Half a character becomes a question mark; no such example is run, as a finding says.
+        """
         return {name: text.encode(errors="replace") for name, text in self.files.items()}
 
     def to_json(self) -> JsonObject:

@@ -19,6 +19,7 @@ from policies.analysis import Analysis
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
 from policies.evidence import Evidence, Trial
+from policies.examplefiles import example_file_problems
 from policies.findings import Finding, Severity, Stage, has_errors
 from policies.grants import grant_problems
 from policies.limits import ResourceLimits
@@ -51,7 +52,8 @@ _STATIC_STAGES = (Stage.LIMITS, Stage.LINT, Stage.SCHEMA)
 
 
 def _ungranted(source: ToolSource, profile: PolicyProfile) -> tuple[Finding, ...]:
-    """What the source declares and the policy does not grant."""
+    """What the source declares, or its examples need, and the policy does not grant."""
+    problems = grant_problems(source.permissions, profile)
     return tuple(
         Finding(
             rule=problem.rule,
@@ -60,7 +62,7 @@ def _ungranted(source: ToolSource, profile: PolicyProfile) -> tuple[Finding, ...
             message=problem.message,
             suggestion=problem.suggestion,
         )
-        for problem in grant_problems(source.permissions, profile)
+        for problem in (*problems, *example_file_problems(source, profile))
     )
 
 
@@ -162,7 +164,12 @@ class Admission:
     async def retest(
         self, version: ToolVersion, on_event: AdmissionListener = ignore_progress
     ) -> Proof:
-        """Run the trials of a stored version again; nothing is stored or changed."""
+        """Run the trials of a stored version again; nothing is stored or changed.
+
+        None is run where the policy does not grant what the version needs.
+        """
+        if ungranted := _ungranted(version.source, self._profile):
+            return Proof(trials=(), findings=ungranted)
         sandbox = await self._sandbox()
         return await self._prove(version.source, version.source_schema, sandbox, on_event)
 

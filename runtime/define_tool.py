@@ -31,17 +31,19 @@ json, datetime, itertools, collections, statistics, decimal; no files, network, 
 exec, open or input, except where a permission below brings it."""
 
 _EXAMPLE: Final[JsonObject] = {
-    "type": "object",
-    "properties": {
-        "arguments": {"type": "object", "description": "Keyword arguments of the call."},
-        "returns": {"description": "The JSON value that it must return."},
-        "raises": {
-            "type": ["string", "null"],
-            "description": 'Instead of returns: the exception, such as "ValueError".',
-        },
+    "arguments": {"type": "object", "description": "Keyword arguments of the call."},
+    "returns": {"description": "The JSON value that it must return."},
+    "raises": {
+        "type": ["string", "null"],
+        "description": 'Instead of returns: the exception, such as "ValueError".',
     },
-    "required": ["arguments"],
-    "additionalProperties": False,
+}
+_EXAMPLE_FILES: Final[JsonObject] = {
+    "files": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string"},
+        "description": "For a tool that reads files: the text of each by its name.",
+    },
 }
 
 
@@ -65,7 +67,7 @@ def parameters(profile: PolicyProfile) -> JsonObject:
                 "minItems": 1,
                 "description": "Calls with the outcome you expect; they are run, and must hold. "
                 "Cover ordinary input, edge cases and errors.",
-                "items": _EXAMPLE,
+                "items": _example(profile),
             },
             "permissions": {
                 "type": ["object", "null"],
@@ -76,6 +78,15 @@ def parameters(profile: PolicyProfile) -> JsonObject:
             },
         },
         "required": ["name", "description", "code", "examples"],
+        "additionalProperties": False,
+    }
+
+
+def _example(profile: PolicyProfile) -> JsonObject:
+    return {
+        "type": "object",
+        "properties": _EXAMPLE | (_EXAMPLE_FILES if profile.files.input else {}),
+        "required": ["arguments"],
         "additionalProperties": False,
     }
 

@@ -7,8 +7,9 @@ never enter a container.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from policies.config import EvidenceSettings
@@ -49,6 +50,11 @@ class TrialPlan:
     generated: tuple[JsonObject, ...]
     runs_per_example: int
     limits: ResourceLimits
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What runs with generated arguments are given: the files of the first example with any."""
+        return next((example.inputs for example in self.source.examples if example.files), {})
 
     @property
     def steps(self) -> int:
@@ -104,12 +110,12 @@ async def run_trials(
     program = equipment.program(plan.source, plan.source_schema, permissions.lint_level, image)
     sandbox.prepare(program, len(plan.source.examples) * plan.runs_per_example)
 
-    def options(calls: int) -> CallOptions:
-        scope = CallScope.outermost(equipment.profile, calls=calls)
+    def options(files: Mapping[str, bytes], calls: int) -> CallOptions:
+        scope = CallScope.outermost(equipment.profile, files=files, calls=calls)
         return equipment.kit(permissions, scope, composition, calls=calls).options
 
     async def one_example(example: Example, run: int) -> Trial:
-        result = await sandbox.run(program, example.arguments, options(1))
+        result = await sandbox.run(program, example.arguments, options(example.inputs, 1))
         kind = TrialKind.EXAMPLE if run == 0 else TrialKind.REPEAT
         return told(judge_example(kind, example, result, plan.source_schema))
 
@@ -121,7 +127,8 @@ async def run_trials(
         )
 
     async def generated() -> list[Trial]:
-        return [told(trial) for trial in await _run_generated(plan, program, sandbox, options)]
+        with_files = partial(options, plan.files)
+        return [told(trial) for trial in await _run_generated(plan, program, sandbox, with_files)]
 
     proven, probed = await run_all((examples(), generated()))
     return (*agreeing(proven, plan.runs_per_example), *probed)
