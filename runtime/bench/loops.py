@@ -84,7 +84,7 @@ async def for_a_while(work: Work, at_once: int, seconds: float, *, lead_in: int 
     """`at_once` callers, each with its next call at once after the last, for `seconds`.
 
     The first `lead_in` calls do not count: they empty what stood ready. A call counts when it
-    ends within the time.
+    ends within the time; where none does, the time is as long as the first one takes.
     """
     loop = _Steady(work, lead_in, seconds)
     async with asyncio.TaskGroup() as tasks:
@@ -103,6 +103,7 @@ class _Steady:
         self._begun: float | None = None
         self._before = read_cpu()
         self._counted: list[float] = []
+        self._wall = seconds
         self._ended = 0
         if lead_in <= 0:
             self._begin()
@@ -117,19 +118,20 @@ class _Steady:
 
     async def caller(self) -> None:
         """One after the other until the time is over."""
-        while self._elapsed < self._seconds:
+        while self._elapsed < self._seconds or not self._counted:
             seconds = await self._work()
             if self._begun is None:
                 self._ended += 1
                 if self._ended >= self._lead_in:
                     self._begin()
-            elif self._elapsed <= self._seconds:
+            elif self._elapsed <= self._seconds or not self._counted:
+                self._wall = max(self._seconds, self._elapsed)
                 self._counted.append(seconds)
 
     def sample(self) -> Sample:
         """What was counted."""
         spent = read_cpu().since(self._before)
-        return Sample(tuple(self._counted), self._seconds, spent, len(self._counted))
+        return Sample(tuple(self._counted), self._wall, spent, len(self._counted))
 
 
 async def _awaited(work: Work) -> float:

@@ -132,6 +132,17 @@ async def test_what_stood_ready_does_not_count_in_a_steady_load():
     assert work.most == 2
 
 
+async def test_a_call_longer_than_the_time_still_counts():
+    async def slow() -> float:
+        await asyncio.sleep(0.05)
+        return 0.05
+
+    sample = await for_a_while(slow, 2, 0.01)
+
+    assert sample.seconds == (0.05,)
+    assert sample.wall_seconds >= 0.05
+
+
 async def test_a_call_that_fails_ends_the_loop():
     async def fail() -> float:
         raise BenchError("no")
