@@ -141,10 +141,16 @@ class GuestContainer:
         return state
 
     def kill_now(self) -> bool:
-        """Send the kill to its first process, whose end ends all others; whether that was possible.
+        """Kill its first process, whose end ends all others; whether that was possible.
 
-        The kernel does it at once, however busy the engine is.
+        The kernel does it at once, however busy the engine and the guest are.
         """
+        sent = self._send_kill()
+        if self._group is not None:
+            self._group.hasten_end()
+        return sent
+
+    def _send_kill(self) -> bool:
         self._killed = True
         if self._process is None:
             return False
@@ -192,7 +198,7 @@ class GuestContainer:
         Raises:
             EngineError: It could not be removed.
         """
-        self.kill_now()
+        self._send_kill()  # it has had its say, so nothing hurries
         try:
             await self._remove()
             if self._started and isinstance(self.channel, AttachChannel):

@@ -1,4 +1,4 @@
-"""What a container used and whether it was killed for memory, as the host's kernel counts it.
+"""A container's control group: what it used, whether memory killed it, and a quick end of it.
 
 Only where this host is the engine's. The engine tells of a kill for memory by an event that it
 loses when the control group is gone before it has read it; whoever holds the group's files open
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,13 +24,21 @@ _ROOT: Final = Path("/sys/fs/cgroup")
 _GROUPS: Final = ("docker/{id}", "system.slice/docker-{id}.scope")
 """Where the engine puts a container's group, with either of its two drivers."""
 
-_BYTES: Final = 4096
+_BYTES: Final = 1 << 16
 """More than any of the files holds."""
 
 _PEAK: Final = "peak"
 _KILLS: Final = "kills"
 _CPU: Final = "cpu"
 _PROCESSES: Final = "processes"
+_LEVERS: Final = (
+    ("cgroup.kill", b"1"),
+    ("cpu.max", b"max"),
+    ("cpu.cfs_quota_us", b"-1"),
+    ("cpu.weight", b"10000"),
+    ("cpu.shares", b"262144"),
+)
+"""What hastens the end of a group, in either version; only root may."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class CgroupFiles:
     def __init__(self, group: str, files: Mapping[str, int], alarm: _OomAlarm | None) -> None:
         self._group = group
         self._files = dict(files)
+        self._levers = _open_levers(group)
         self._alarm = alarm
         self._last = GroupReading()
 
@@ -70,7 +80,7 @@ class CgroupFiles:
             files = _open_all(_places(group))
             if _PROCESSES in files:
                 return cls(group, files, _OomAlarm.set(files, group))
-            _close_all(files)
+            _close_all(files.values())
         return None
 
     def read(self) -> GroupReading:
@@ -96,11 +106,27 @@ class CgroupFiles:
 
         None as well for a container with several: those of a kernel of its own (gVisor).
         """
-        pids = [int(line) for line in self._text(_PROCESSES).split() if line.isdigit()]
+        pids = self._pids()
         if len(pids) <= 1:
             return pids[0] if pids else None
         first = [pid for pid in pids if _is_first(pid)]
         return first[0] if len(first) == 1 else None
+
+    def _pids(self) -> list[int]:
+        return [int(line) for line in self._text(_PROCESSES).split() if line.isdigit()]
+
+    def hasten_end(self) -> None:
+        """Let all its processes die at once, after the first has been killed.
+
+        They need processor time for it. A group that is at its quota would not get any for
+        most of a second, and one of many groups on a busy host would wait for its turn.
+        """
+        for descriptor, word in self._levers:
+            with contextlib.suppress(OSError):  # the group is gone
+                os.write(descriptor, word)
+        for pid in self._pids():
+            with contextlib.suppress(OSError):  # dead, or not ours to kill
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def frozen(self) -> bool:
@@ -113,7 +139,8 @@ class CgroupFiles:
         if self._alarm is not None:
             self._alarm.close()
         files, self._files = self._files, {}
-        _close_all(files)
+        levers, self._levers = self._levers, ()
+        _close_all([*files.values(), *(descriptor for descriptor, _ in levers)])
 
     def _text(self, name: str) -> str:
         descriptor = self._files.get(name)
@@ -189,8 +216,17 @@ def _open_first(paths: tuple[Path, Path]) -> Iterator[int]:
         return
 
 
-def _close_all(files: Mapping[str, int]) -> None:
-    for descriptor in files.values():
+def _open_levers(group: str) -> tuple[tuple[int, bytes], ...]:
+    found = []
+    for name, word in _LEVERS:
+        for folder in (_ROOT / "cpu" / group, _ROOT / group):
+            with contextlib.suppress(OSError):
+                found.append((os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC), word))
+    return tuple(found)
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
         os.close(descriptor)
 
 

@@ -420,7 +420,7 @@ class Deaths:
                 for container, pid in (await scene.pids(0)).items():
                     self.add(container, pid)
                 await asyncio.sleep(0.05)
-            while not all(call.result().container in self._times for call in calls):
+            while not all(call.result().container in self._times for call in calls):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return [self._times[call.result().container] for call in calls]
 
