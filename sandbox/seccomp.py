@@ -84,7 +84,7 @@ _ALWAYS: Final = (
     _group(
         "a process asks who it is and what it used",
         "getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getrandom getresgid "
-        "getresuid getrlimit getrusage getsid gettid getuid prlimit64 setrlimit sysinfo uname",
+        "getresuid getrlimit getrusage getsid gettid getuid sysinfo uname",
     ),
 )
 
@@ -108,7 +108,11 @@ _FORK_SERVER: Final = (
         "a fork server waits for one process among others, and walls its children in further",
         "landlock_add_rule landlock_create_ruleset landlock_restrict_self pidfd_open",
     ),
+    _group("it lowers the limits of its children", "prlimit64 setrlimit"),
 )
+
+_LOWERED_LIMITS: Final = (3, 4, 7, 9)
+"""Of the stack, of core dumps, of open files, and of the address space."""
 
 
 def groups(
@@ -137,7 +141,9 @@ def profile(
     cannot see them: the C library then falls back to `clone`. With `sockets` it may open stream
     sockets of IPv4, and none of any other family or type. gVisor `lacks_clone3` and says ENOSYS
     by itself; from a filter it takes EPERM alone, which the C library does not fall back from.
-    A `fork_server` may do what its children, behind a filter of their own, may not.
+    A `fork_server` may do what its children, behind a filter of their own, may not. Nobody else
+    may change the limit on processor time: with it a first process could have itself killed as
+    only somebody outside can, and the call would count as lost.
     """
     mask, value = (_CLONE_NAMESPACES, 0) if processes else (_CLONE_THREAD, _CLONE_THREAD)
     rules: list[JsonObject] = [
@@ -159,6 +165,8 @@ def profile(
     ]
     if sockets:
         rules.append(_stream_sockets())
+    if not fork_server:
+        rules += _limits()
     document: JsonObject = {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _EPERM,
@@ -178,6 +186,16 @@ _CLONE3_REFUSED: Final[JsonObject] = {
     "errnoRet": _ENOSYS,
 }
 _CLONE3_LET_THROUGH: Final[JsonObject] = {"names": ["clone3"], "action": "SCMP_ACT_ALLOW"}
+
+
+def _limits() -> list[JsonObject]:
+    """Limits are read, and some are lowered; the whole register is compared, not half of it."""
+    conditions: list[JsonObject] = [{"index": 2, "value": 0, "op": "SCMP_CMP_EQ"}]  # reading
+    conditions += [{"index": 1, "value": limit, "op": "SCMP_CMP_EQ"} for limit in _LOWERED_LIMITS]
+    return [
+        {"names": ["prlimit64"], "action": "SCMP_ACT_ALLOW", "args": [condition]}
+        for condition in conditions
+    ]
 
 
 def _stream_sockets() -> JsonObject:

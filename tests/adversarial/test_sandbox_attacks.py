@@ -238,11 +238,11 @@ ATTACKS: dict[str, Attack] = {
         "ValueError",
     ),
     "loads foreign code": raised("import ctypes\ndef f():\n pass\n", "ModuleNotFoundError"),
-    "uses up its processor time": Attack(
-        "import resource\ndef f():\n"
-        " resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n while True: pass\n",
-        Outcome.LIMIT_EXCEEDED,
-        limit="cpu",
+    "has itself killed": raised(
+        "import resource, signal\ndef f():\n"
+        " signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+        " resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n while True: pass\n",
+        "ValueError",
     ),
     # --- output
     "floods its output": exceeded("def f():\n while True: os.write(1, b'x' * 65536)\n", "output"),
@@ -377,6 +377,7 @@ _FORKS = "its own kernel makes the process, and counts it"
 _LOOPBACK = "its own kernel makes the socket; there is no interface but loopback"
 
 WITHOUT_FILTER: dict[str, Elsewhere] = {
+    "has itself killed": Elsewhere("the call counts as crashed there", (Outcome.CRASHED,)),
     "fork at a level without": Elsewhere(_FORKS, (Outcome.RETURNED,)),
     "a program at a level without": Elsewhere(_FORKS, (Outcome.RETURNED,)),
     "memory as a file": Elsewhere("it counts as any other memory", (Outcome.RETURNED,)),

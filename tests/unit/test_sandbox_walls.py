@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -254,6 +255,23 @@ def test_sockets_are_streams_of_ipv4_alone() -> None:
     assert seccomp.profile_text(processes=True, sockets=False) == seccomp.profile_text(
         processes=True
     )
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_guest_cannot_limit_its_own_processor_time(processes: bool) -> None:
+    document = json.loads(seccomp.profile_text(processes=processes))
+    rules = [rule for rule in document["syscalls"] if "prlimit64" in rule["names"]]
+    conditions = [condition for rule in rules for condition in rule["args"]]
+
+    assert {condition["op"] for condition in conditions} == {"SCMP_CMP_EQ"}
+    assert {condition["value"] for condition in conditions if condition["index"] == 1} == {
+        resource.RLIMIT_STACK,
+        resource.RLIMIT_CORE,
+        resource.RLIMIT_NOFILE,
+        resource.RLIMIT_AS,
+    }
+    assert [c["value"] for c in conditions if c["index"] != 1] == [0]  # nothing new: it reads
+    assert not any("setrlimit" in rule["names"] for rule in document["syscalls"])
 
 
 @pytest.mark.parametrize(
