@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
+from policies.config import FileSettings
 from runtime.budgets import Budget
 from runtime.calls import CallRunner, interrupted, with_distinct_ids
 from runtime.errors import ModelError
@@ -24,6 +25,7 @@ from runtime.events import (
 )
 from runtime.messages import AssistantMessage, Message, ToolCall, ToolMessage, ToolResult, ToolSpec
 from runtime.models.base import ChatModel, Completed, ModelRequest, Retrying, TextDelta
+from runtime.sessionfiles import SessionFiles
 from runtime.tools import CallContext
 from runtime.toolset import Toolset
 
@@ -40,8 +42,8 @@ class Agent:
     calls: CallRunner
     emit: SessionListener
     messages: list[Message] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-    """What tools that read files are given, by name: attached, or made by earlier calls."""
+    files: SessionFiles = field(default_factory=lambda: SessionFiles(FileSettings()))
+    """What tools that read files are given: attached, or made by earlier calls."""
 
     async def answer(self, prompt: str) -> SessionStopped | None:
         """Go on until an answer without calls (None) or until a budget ends it."""
@@ -131,10 +133,10 @@ class Agent:
             session_id=self.session_id,
             model=self.model.name,
             on_progress=partial(self._show_progress, call.call_id),
-            files=dict(self.files),
+            files=self.files.current(),
         )
         answer = await self.calls.run(call, context, cut_off=cut_off)
-        self.files.update(answer.made_files)
+        self.files.add(answer.made_files)
         results[call.call_id] = result = ToolResult.model_construct(
             call_id=call.call_id, name=call.name, content=answer.content, is_error=answer.is_error
         )
@@ -144,6 +146,7 @@ class Agent:
                 seconds=time.perf_counter() - started,
                 made_tools=answer.made_tools,
                 found_tools=answer.found_tools,
+                made_files=tuple(artefact.info for artefact in answer.made_files),
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import pydantic_core
@@ -80,12 +81,7 @@ class CallRunner:
             f"\n[cut here: {length - limit:,} of {length:,} characters left out; "
             "ask for less at a time to see the rest]\n"
         )
-        return ToolAnswer(
-            answer.content[:head] + note + answer.content[-tail:],
-            is_error=answer.is_error,
-            made_tools=answer.made_tools,
-            found_tools=answer.found_tools,
-        )
+        return replace(answer, content=answer.content[:head] + note + answer.content[-tail:])
 
 
 def interrupted(call: ToolCall) -> ToolResult:

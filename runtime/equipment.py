@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from policies.config import PolicyProfile
+from policies.evidence import Outcome
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel, Permissions
 from policies.schema import ToolSchema
@@ -34,7 +35,7 @@ class Kit:
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
-        """The files that the call left behind."""
+        """The files that the call left behind; to be kept only if it returned."""
         return self.files.artefacts if self.files else ()
 
     def complete(self, result: ExecutionResult) -> ExecutionResult:
@@ -42,7 +43,7 @@ class Kit:
         seen: dict[str, object] = {}
         if self.network is not None:
             seen["traffic"] = self.network.events
-        if self.files is not None:
+        if self.files is not None and result.outcome is Outcome.RETURNED:
             seen["artefacts"] = tuple(artefact.info for artefact in self.files.artefacts)
         return result.model_copy(update=seen) if seen else result
 

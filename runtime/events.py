@@ -11,6 +11,7 @@ from policies.evidence import Trial
 from policies.findings import Finding, Stage
 from policies.value import JsonObject, Value
 from runtime.messages import ToolCall, ToolResult, Usage
+from sandbox.artefacts import ArtefactInfo
 
 
 class StageStarted(Value):
@@ -108,6 +109,7 @@ class CallFinished(Value):
     seconds: float
     made_tools: tuple[str, ...] = ()
     found_tools: tuple[str, ...] = ()
+    made_files: tuple[ArtefactInfo, ...] = ()
 
 
 class SessionStopped(Value):

@@ -21,6 +21,7 @@ from runtime.messages import (
 )
 from runtime.tools import DEFINE_TOOL
 from runtime.transcript import SUFFIX, Entry, Header, PromptGiven, is_open, read
+from sandbox.artefacts import ArtefactInfo
 
 
 class SessionState(StrEnum):
@@ -80,6 +81,9 @@ class History:
         self.used: dict[str, None] = {}
         self.found: dict[str, None] = {}
         """Names, as ordered sets: the latest used, and the best found, stand last."""
+
+        self.made_files: dict[str, ArtefactInfo] = {}
+        """Files that calls left, by name: of two with one name the later, the latest last."""
 
         self.answered = True
         self.stopped: StopReason | None = None
@@ -144,6 +148,9 @@ class History:
         for name in reversed(record.found_tools):
             self.found.pop(name, None)
             self.found[name] = None
+        for file in record.made_files:
+            self.made_files.pop(file.name, None)
+            self.made_files[file.name] = file
 
     def _settle(self) -> None:
         """Close the last answer: every call of it gets its one result."""

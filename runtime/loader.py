@@ -45,7 +45,7 @@ class LoadedTool:
         self.version = version
         self.spec = ToolSpec(
             name=version.name,
-            description=version.source.description,
+            description=version.source.description + _about_files(version),
             parameters=version.source_schema.parameters,
         )
         self._loader = loader
@@ -56,7 +56,7 @@ class LoadedTool:
         return ToolAnswer(
             content=outcome.to_text(),
             is_error=outcome.is_error,
-            made_files={artefact.name: artefact.data for artefact in outcome.artefacts},
+            made_files=outcome.artefacts,
         )
 
 
@@ -222,6 +222,11 @@ class ToolLoader:
             return _outcome(version, result, scope.gather(kit.artefacts))
         except FilesRefusedError as error:
             return _refused(ref, f"{ref} was stopped: {error}")
+
+
+def _about_files(version: ToolVersion) -> str:
+    reads = "input" in version.source.permissions.files
+    return "\nIt is given the files of this session, by their names." if reads else ""
 
 
 def _leave_out(_ref: str, _error: StoreDamagedError) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from policies.config import FileSettings
 from policies.value import Value
 from runtime.agent import Agent
+from runtime.artefacts import ArtefactStore
 from runtime.budgets import Budget
 from runtime.calls import CallRunner
-from runtime.errors import UsageError
+from runtime.errors import ArtefactError, UsageError
 from runtime.events import (
     CallProgress,
     SessionEvent,
@@ -25,9 +28,14 @@ from runtime.history import History
 from runtime.instructions import DEFAULT_INSTRUCTIONS
 from runtime.messages import AssistantMessage, Message, Usage, UserMessage
 from runtime.models.base import ChatModel
+from runtime.sessionfiles import SessionFiles
 from runtime.tools import ignore_progress
 from runtime.toolset import Toolset
 from runtime.transcript import PromptGiven, Transcript, new_session_id
+from sandbox.artefacts import Artefact, ArtefactInfo
+from sandbox.files import FilesRefusedError
+
+_NO_FILES: Final = FileSettings()
 
 
 class Reply(Value):
@@ -59,6 +67,7 @@ class Session:
         transcript: Transcript | None = None,
         budget: Budget | None = None,
         instructions: str = DEFAULT_INSTRUCTIONS,
+        files: FileSettings = _NO_FILES,
         on_event: SessionListener = ignore_progress,
     ) -> None:
         """Start a conversation; with `transcript` it is kept, record by record."""
@@ -79,14 +88,28 @@ class Session:
             budget=self._budget,
             calls=CallRunner(toolset, self._budget),
             emit=self._emit,
+            files=SessionFiles(files),
         )
 
     def attach(self, files: Mapping[str, bytes]) -> None:
         """Give files, by name, to the tools of this session that read files.
 
-        They are not kept with the session: attach them again when it is resumed.
+        The model is told with the next prompt. They are not kept with the session: attach them
+        again when it is resumed.
+
+        Raises:
+            UsageError: The policy grants no tool to read files, or not these.
         """
-        self._agent.files.update(files)
+        try:
+            self._agent.files.attach(files)
+        except FilesRefusedError as error:
+            raise UsageError(f"nothing was attached: {error}") from None
+
+    def _take_up_files(self, made: Iterable[ArtefactInfo], store: ArtefactStore) -> None:
+        """Give what earlier calls left to the tools again, as far as it is still kept."""
+        for file in made:
+            with contextlib.suppress(ArtefactError):
+                self._agent.files.add([Artefact.of(file.name, store.read(file.digest))])
 
     @classmethod
     def resume(  # noqa: PLR0913 - as `__init__`
@@ -98,9 +121,13 @@ class Session:
         toolset: Toolset,
         budget: Budget | None = None,
         instructions: str = DEFAULT_INSTRUCTIONS,
+        files: FileSettings = _NO_FILES,
+        artefacts: ArtefactStore | None = None,
         on_event: SessionListener = ignore_progress,
     ) -> Self:
         """Go on with a session of `folder`. No call of it is run again.
+
+        What its calls left behind is taken from `artefacts`, as far as it is still kept there.
 
         Raises:
             UsageError: That is not a session's id, or another process has the session open.
@@ -113,6 +140,7 @@ class Session:
             transcript=transcript,
             budget=budget,
             instructions=instructions,
+            files=files,
             on_event=on_event,
         )
         history = History(entries)
@@ -124,6 +152,8 @@ class Session:
         )
         toolset.note_used(*history.used)
         toolset.note_found(*reversed(history.found))
+        if artefacts is not None:
+            session._take_up_files(history.made_files.values(), artefacts)
         return session
 
     @property
@@ -205,6 +235,8 @@ class Session:
         await self.close()
 
     async def _answer(self, prompt: str) -> SessionStopped | None:
+        if announcement := self._agent.files.announcement():
+            prompt = f"{prompt}\n\n{announcement}"
         if self._transcript is not None:
             self._transcript.append(PromptGiven(text=prompt))
         self._agent.messages.append(UserMessage(text=prompt))

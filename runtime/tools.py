@@ -9,6 +9,7 @@ from typing import Protocol
 from policies.value import JsonObject
 from runtime.events import AdmissionListener
 from runtime.messages import ToolSpec
+from sandbox.artefacts import Artefact
 
 DEFINE_TOOL = "define_tool"
 """The built-in that makes a tool; counted by the budget."""
@@ -45,7 +46,7 @@ class ToolAnswer:
     found_tools: tuple[str, ...] = field(default=())
     """Tools that this call found; they belong into this session's next request."""
 
-    made_files: Mapping[str, bytes] = field(default_factory=dict)
+    made_files: tuple[Artefact, ...] = ()
     """Files that this call left; tools of this session that read files are given them too."""
 
 

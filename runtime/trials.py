@@ -32,6 +32,9 @@ PROPERTY_WALL_SECONDS = 1.0
 PACKAGES_WALL_SECONDS = 4.0
 """More for tools with packages: the first call in a container imports them."""
 
+CALLS_WALL_SECONDS = 4.0
+"""More for tools that call tools: each of these calls may start a container."""
+
 MAX_BATCHES = 4
 """A generated input that ends its container costs a new one; after this many, enough is known."""
 
@@ -139,6 +142,7 @@ async def _run_generated(
 ) -> list[Trial]:
     """Many inputs to a container; a new one where an input ended it, a bounded number of times."""
     wall_seconds = PROPERTY_WALL_SECONDS + (PACKAGES_WALL_SECONDS if program.image else 0.0)
+    wall_seconds += CALLS_WALL_SECONDS if plan.source.permissions.tools else 0.0
     wall_seconds = min(wall_seconds, plan.limits.wall_seconds)
     quick = program.model_copy(
         update={"limits": plan.limits.model_copy(update={"wall_seconds": wall_seconds})}

@@ -143,10 +143,16 @@ class Runtime:
         Raises:
             ToolNotFoundError: There is none.
             ToolNotCallableError: Its state forbids calling it.
+            UsageError: There are files, and it reads none.
             SandboxError: The sandbox failed.
         """
         await self.loader.refresh()
         version = await self.loader.resolve(_parse(ref))
+        if files and "input" not in version.source.permissions.files:
+            raise UsageError(
+                f"{version.ref} does not read files (its permissions.files has no 'input'), so "
+                f"{', '.join(files)} would be ignored; nothing was run. Leave them out"
+            )
         return await self.loader.call(version, arguments, files=files)
 
     async def retest(self, ref: str, *, on_event: AdmissionListener = ignore_progress) -> Proof:
@@ -244,6 +250,7 @@ class Runtime:
         Raises:
             ModelUnavailableError: No model was named, or there is no key for it.
             TranscriptError: There is no session to resume, or it is running elsewhere.
+            UsageError: The policy does not grant `files` to tools.
         """
         folder = self.settings.sessions_folder
         if resume is not None and model is None:
@@ -263,11 +270,19 @@ class Runtime:
                 toolset=toolset,
                 transcript=Transcript.create(folder, model=chat.name),
                 budget=budget,
+                files=self.policy.files,
                 on_event=on_event,
             )
         else:
             session = Session.resume(
-                folder, resume, model=chat, toolset=toolset, budget=budget, on_event=on_event
+                folder,
+                resume,
+                model=chat,
+                toolset=toolset,
+                budget=budget,
+                files=self.policy.files,
+                artefacts=self.artefacts,
+                on_event=on_event,
             )
         session.attach(files)
         self._sessions.append(session)

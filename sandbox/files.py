@@ -29,8 +29,10 @@ def check_inputs(inputs: Mapping[str, bytes], settings: FileSettings) -> None:
     """Hold files that are to be handed in against the ceilings of the policy.
 
     Raises:
-        FilesRefusedError: A name is not plain, or together they are too large.
+        FilesRefusedError: There may be none, a name is not plain, or together they are too large.
     """
+    if inputs and not settings.input:
+        raise FilesRefusedError("the policy grants no tool to read files (files.input)")
     for name in inputs:
         if problem := file_name_problem(name):
             raise FilesRefusedError(f"input file: {problem}")
