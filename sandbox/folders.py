@@ -31,14 +31,17 @@ class ChannelFolders:
         Raises:
             OSError: It cannot be made.
         """
-        if self._root is None or not self._root.is_dir():
-            root = Path(
-                tempfile.mkdtemp(prefix=f"{_PREFIX}{self._owner[:12]}-", dir=tempfile.gettempdir())
-            )
-            identity = ProcessIdentity.own()
-            (root / _OWNER_FILE).write_text(str(identity or ""), encoding="utf-8")
-            self._root = root
+        if self._root is None:
+            prefix = f"{_PREFIX}{self._owner[:12]}-"
+            self._root = Path(tempfile.mkdtemp(prefix=prefix, dir=tempfile.gettempdir()))
+            self._sign(self._root)
+        elif not self._root.is_dir():  # somebody removed it; the janitor knows this name alone
+            self._root.mkdir(mode=0o700)
+            self._sign(self._root)
         return self._root
+
+    def _sign(self, root: Path) -> None:
+        (root / _OWNER_FILE).write_text(str(ProcessIdentity.own() or ""), encoding="utf-8")
 
     def close(self) -> None:
         """Remove it with all that is in it."""

@@ -67,6 +67,9 @@ class Launcher:
         self._references: dict[str, str] = {}
         self._left: set[str] = set()
         self._folders = ChannelFolders(owner) if engine.is_here and runtime.fifo else None
+        self._pipes_work = False
+        """Whether the engine has found a folder of theirs; one that it misses later is gone."""
+
         self._janitor = Janitor(engine.url, owner)
         self._closed = False
 
@@ -174,14 +177,21 @@ class Launcher:
         if self._folders is not None:
             channel = piped(self._folders.root, walls.limits)
             try:
-                return await GuestContainer.create(self.engine, options, channel)
+                guest = await GuestContainer.create(self.engine, options, channel)
             except EngineError as error:
-                if _NOT_SEEN_BY_ENGINE not in str(error):
+                if self._pipes_work or _NOT_SEEN_BY_ENGINE not in str(error):
                     raise
-            # The engine looks at other folders than this process: one of them is in a container.
-            self._folders.close()
-            self._folders = None
+            else:
+                self._pipes_work = True
+                return guest
+            self._give_up_pipes()
         return await GuestContainer.create(self.engine, options, attached(walls.limits))
+
+    def _give_up_pipes(self) -> None:
+        """The engine looks at other folders than this process: one of them is in a container."""
+        folders, self._folders = self._folders, None
+        if folders is not None:
+            folders.close()
 
     async def _reference(self, digest: str) -> str:
         if digest not in self._references:
