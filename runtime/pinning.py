@@ -16,7 +16,7 @@ from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFou
 from toolstore.models import ToolRef, ToolVersion
 from toolstore.store import ToolStore
 
-__all__ = ["pin_tools"]
+__all__ = ["callers_of", "pin_tools"]
 
 _RULE: Final = RULES["RP406"]
 
@@ -42,6 +42,20 @@ async def pin_tools(source: ToolSource, store: ToolStore) -> tuple[ToolSource, t
         return source, tuple(findings)
     permissions = source.permissions.model_copy(update={"tools": tuple(pinned)})
     return source.model_copy(update={"permissions": permissions}), tuple(findings)
+
+
+async def callers_of(store: ToolStore, callee: ToolVersion) -> tuple[ToolVersion, ...]:
+    """The approved versions that are pinned to `callee`; damaged ones are passed over."""
+    versions = await store.current_versions(on_damage=_pass_over)
+    return tuple(
+        version
+        for version in versions
+        if f"{callee.name}@{callee.digest}" in version.source.permissions.tools
+    )
+
+
+def _pass_over(_ref: str, _error: StoreDamagedError) -> None:
+    """`tools verify` says what is damaged."""
 
 
 async def _find(declared: str, store: ToolStore, findings: list[Finding]) -> ToolVersion | None:

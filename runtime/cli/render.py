@@ -147,7 +147,7 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
         table.add_row(
             verdict_mark(passed=trial.passed),
             str(trial.kind),
-            brief(trial.arguments),
+            _given(trial),
             "" if trial.expected is None else brief(trial.expected),
             outcome_text(trial),
             f"{trial.wall_seconds * 1000:.0f}",
@@ -159,6 +159,11 @@ def trials_view(trials: Sequence[Trial]) -> RenderableType:
     if len(shown) < len(trials):
         words += f"; {len(trials) - len(shown)} generated ones that passed are not listed"
     return Group(table, Text(words, style="red" if failed else "green"))
+
+
+def _given(trial: Trial) -> str:
+    files = f" with {', '.join(trial.files)}" if trial.files else ""
+    return brief(trial.arguments) + escape_text(files, keep_newlines=False)
 
 
 def _worth_showing(trials: Sequence[Trial]) -> list[Trial]:
@@ -191,6 +196,7 @@ def permissions_view(permissions: Permissions) -> RenderableType:
             ("hosts", permissions.hosts),
             ("secrets", permissions.secrets),
             ("files", permissions.files),
+            ("calls", permissions.tools),
         )
         if values
     ]

@@ -14,6 +14,7 @@ import pytest
 from factories import make_source, make_submission, needs_review
 
 from policies.errors import PolicyConfigError
+from policies.permissions import Permissions
 from runtime.cli.failures import exit_code_of
 from runtime.cli.program import COMMANDS, hoist, run
 from runtime.errors import ExitCode, ModelUnavailableError, SettingsError, UsageError
@@ -274,6 +275,23 @@ def test_rollback_and_revoke_are_kept_with_who_and_why(
     log = capsys.readouterr().out
     assert "\tbob\twrong" in log
     assert "\tcid\tworse" in log
+
+
+def test_what_a_tool_calls_is_shown_and_its_revocation_names_the_callers(
+    fill: Fill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callee = make_submission()
+    caller = make_source("twice").model_copy(
+        update={"permissions": Permissions(tools=(f"double@{callee.digest}",))}
+    )
+    fill(callee, make_submission(source=caller))
+
+    assert run(["tools", "show", "twice"]) == ExitCode.OK
+    shown = "".join(capsys.readouterr().out.replace("│", "").split())  # it wraps
+    assert f"calls:double@{callee.digest}" in shown
+    assert run(["tools", "revoke", "double", "--reason", "worse"]) == ExitCode.OK
+    told = capsys.readouterr().err
+    assert "fail from now on: twice@1" in told
 
 
 def test_revoking_needs_a_reason(fill: Fill) -> None:

@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at and save the files that ca
 
 _TEXT_CHARACTERS: Final = 20_000
 _IMAGE_BYTES: Final = 8 * 1024 * 1024
+_IMAGE_PIXELS: Final = 25_000_000
 
 Which = Annotated[str, typer.Argument(help="Its name, or the beginning of its digest.")]
 
@@ -86,6 +87,9 @@ def _show_image(settings: Settings, data: bytes) -> bool:
     try:
         # The kinds that tools draw; the other decoders of the library stay out of reach.
         with Image.open(BytesIO(data), formats=("PNG", "JPEG", "GIF")) as image:
+            if image.width * image.height > _IMAGE_PIXELS:  # known before anything is decoded
+                say(f"It has {image.width} by {image.height} pixels, too many to show here.")
+                return False
             print_rich(settings, Drawn(image.convert("RGB")))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         say(f"It is no sound image: {error}")

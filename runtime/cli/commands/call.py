@@ -47,9 +47,6 @@ def command(  # noqa: PLR0913 - one parameter an option
     settings = settings_of(ctx, policy=policy)
     files = read_attachments(file)
     outcome = run_async(_call(settings, name, _arguments(arguments), files))
-    if output_dir is not None:
-        for path in write_artefacts(outcome.artefacts, output_dir, force=force):
-            say(f"wrote {path}")
     if as_json:
         print_json(json_of(outcome))
     elif outcome.is_error:
@@ -62,6 +59,9 @@ def command(  # noqa: PLR0913 - one parameter an option
             say(f"made {describe_file(artefact)}")
     if outcome.execution is not None and outcome.execution.output:
         say(f"the tool printed:\n{outcome.execution.output}")
+    if output_dir is not None:  # last: where it fails, the value is not lost
+        for path in write_artefacts(outcome.artefacts, output_dir, force=force):
+            say(f"wrote {path}")
     if outcome.is_error:
         answer_no()
 

@@ -331,15 +331,26 @@ def revoke(
     """Take a version back for good: nobody can call it any more; its bytes are kept for audit."""
     settings = settings_of(ctx, principal=principal)
 
-    async def work() -> ToolVersion:
+    async def work() -> tuple[ToolVersion, list[str]]:
+        from runtime.pinning import callers_of  # noqa: PLC0415 - lists do without
+
         async with open_store(settings) as store:
-            return await store.revoke(parse_ref(ref), actor=settings.principal, reason=reason)
+            version = await store.revoke(parse_ref(ref), actor=settings.principal, reason=reason)
+            return version, [str(caller.ref) for caller in await callers_of(store, version)]
 
-    announce(run_async(work()), "is revoked", as_json=as_json)
+    version, callers = run_async(work())
+    announce(version, "is revoked", as_json=as_json, callers=callers)
+    if callers and not as_json:
+        say(
+            f"pinned to it, so that their calls of it fail from now on: {', '.join(callers)}. "
+            "Define them again with another version of it"
+        )
 
 
-def announce(version: ToolVersion, what: str, *, as_json: bool) -> None:
-    """Say what became of a version."""
+def announce(
+    version: ToolVersion, what: str, *, as_json: bool, callers: Sequence[str] = ()
+) -> None:
+    """Say what became of a version; as JSON with the tools that are pinned to it."""
     if as_json:
         print_json(
             {
@@ -347,6 +358,7 @@ def announce(version: ToolVersion, what: str, *, as_json: bool) -> None:
                 "digest": version.digest,
                 "state": version.state.value,
                 "reason": version.state_reason,
+                **({"callers": [*callers]} if callers else {}),
             }
         )
     else:
