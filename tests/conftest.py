@@ -16,7 +16,7 @@ settings.register_profile(
 )
 settings.load_profile("toolkiln")
 
-pytest_plugins = ["docker_fixtures", "private_engine", "runtime_fixtures"]
+pytest_plugins = ["docker_fixtures", "private_engine", "runtime_fixtures", "scenes"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

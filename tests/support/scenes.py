@@ -1,0 +1,161 @@
+"""Sandboxes on an engine that may be hurt, and looks at what is there because of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from private_engine import PrivateEngine
+
+from policies.limits import ResourceLimits
+from policies.permissions import LintLevel
+from sandbox.base import ExecutionResult, Outcome, Program
+from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
+from sandbox.engine import EngineError
+from sandbox.errors import SandboxError
+from sandbox.identity import OWNER_LABEL
+from sandbox.launcher import Walls
+
+T = TypeVar("T")
+
+BOUND_SECONDS = 40.0
+ADD = Program(code="def f(a):\n    return a + 1\n", function="f", level=LintLevel.L2)
+
+
+def sleeping(seconds: float, wall_seconds: float = 60) -> Program:
+    """Says when it began, on the clock that host and guest share; answers after that time."""
+    code = (
+        "import time\ndef f():\n"
+        f"    print(time.monotonic(), flush=True)\n    time.sleep({seconds})\n    return 'slept'\n"
+    )
+    limits = ResourceLimits(wall_seconds=wall_seconds)
+    return Program(code=code, function="f", level=LintLevel.L2, limits=limits)
+
+
+SLEEP = sleeping(60)
+
+
+class Scene:
+    """One sandbox on the private engine, and a look at what is there because of it."""
+
+    def __init__(self, engine: PrivateEngine, sandbox: DockerSandbox) -> None:
+        self.engine = engine
+        self.sandbox = sandbox
+
+    async def works(self) -> None:
+        """The next call does."""
+        result = await bounded(self.sandbox.run(ADD, {"a": 1}))
+        assert (result.outcome, result.value) == (Outcome.RETURNED, 2)
+
+    async def ids(self) -> list[str]:
+        """Of its containers."""
+        label = f"{OWNER_LABEL}={self.sandbox.owner}"
+        return [c.id for c in await self.sandbox.engine.list_by_label(label)]
+
+    async def pids(self, count: int) -> dict[str, int]:
+        """First process of each container, as soon as there are so many that run."""
+        found: dict[str, int] = {}
+        async with asyncio.timeout(BOUND_SECONDS):
+            while True:
+                for container in await self.ids():
+                    with contextlib.suppress(EngineError):
+                        state = await self.sandbox.engine.inspect(container)
+                        if state.running:
+                            found[container] = state.pid
+                if len(found) >= count:
+                    return found
+                await asyncio.sleep(0.02)
+
+    async def busy(self, program: Program = SLEEP) -> tuple[asyncio.Task[ExecutionResult], str]:
+        """A call in flight, and the container that it is in."""
+        call = asyncio.create_task(self.sandbox.run(program, {}))
+        ((container, _),) = (await self.pids(1)).items()
+        await asyncio.sleep(0.4)  # until the tool itself runs
+        return call, container
+
+    async def warm(self, count: int, program: Program = ADD) -> None:
+        """So many containers stand ready."""
+        self.sandbox.prepare(program, count)
+        walls = Walls.of(program, image=self.sandbox.image_digest, calls=1)
+        async with asyncio.timeout(BOUND_SECONDS):
+            while self.sandbox.pool.ready(walls) < count:  # noqa: ASYNC110  no event tells
+                await asyncio.sleep(0.02)
+
+    def folders(self) -> list[Path]:
+        """Where its channels are on the host."""
+        owner = self.sandbox.owner[:12]
+        return list(Path(tempfile.gettempdir()).glob(f"toolkiln-channels-{owner}-*"))
+
+
+async def bounded(work: Awaitable[T], seconds: float = BOUND_SECONDS) -> T:
+    """A hang is a failure."""
+    async with asyncio.timeout(seconds):
+        return await work
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  no event tells
+            await asyncio.sleep(0.02)
+
+
+def descriptors() -> list[str]:
+    gc.collect()
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(entry.readlink()))
+    return sorted(found)
+
+
+def children() -> set[int]:
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def janitors() -> set[int]:
+    """Those of this process."""
+    return {pid for pid in children() if b"janitor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+def engine_threads() -> int:
+    return sum(thread.name.startswith("engine") for thread in threading.enumerate())
+
+
+@pytest.fixture
+async def scene(private_engine: PrivateEngine, image_state: Path) -> AsyncIterator[Scene]:
+    """A sandbox on an engine that may be hurt; nothing of it may be left."""
+    open_before = descriptors()
+    sandbox = await open_docker_sandbox(
+        state_dir=image_state, docker_host=private_engine.url, progress=print
+    )
+    scene = Scene(private_engine, sandbox)
+    try:
+        yield scene
+    finally:
+        private_engine.free_disk()
+        if not private_engine.runs:
+            await asyncio.to_thread(private_engine.start)
+        await bounded(sandbox.close())
+    await eventually(lambda: engine_threads() == 0)
+    assert not private_engine.containers()
+    assert len(private_engine.processes()) == 2, "a container's shim is left"
+    assert not scene.folders()
+    assert not janitors()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await eventually(lambda: len(descriptors()) <= len(open_before))
+
+
+async def settled(call: Awaitable[ExecutionResult]) -> ExecutionResult | SandboxError:
+    """Its result or typed error; any other error is a failure."""
+    try:
+        return await bounded(call)
+    except SandboxError as error:
+        return error
