@@ -265,6 +265,7 @@ async def test_what_is_refused_leaves_nothing(shop: Shop, tmp_path: Path) -> Non
         await shop.images("changed").image_for(("changed",), wanted=made)
 
 
+@pytest.mark.heavy
 async def test_a_tool_keeps_its_image_while_newer_packages_are_chosen(
     shop: Shop, owner: str, tmp_path: Path
 ) -> None:
