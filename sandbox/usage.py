@@ -168,7 +168,10 @@ class _OomAlarm:
         control = _ROOT / "memory" / group / "cgroup.event_control"
         if _KILLS not in files or not control.exists():
             return None
-        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:  # no descriptor is left, say
+            return None
         try:
             control.write_text(f"{bell} {files[_KILLS]}", encoding="ascii")
         except OSError:

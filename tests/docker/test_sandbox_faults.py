@@ -7,22 +7,37 @@ and, once the sandbox is closed, nothing is left of any of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from private_engine import PrivateEngine
-from scenes import ADD, Scene, bounded, eventually, janitors, settled, sleeping
+from scenes import ADD, BOUND_SECONDS, Scene, bounded, eventually, janitors, settled, sleeping
 
-from sandbox.base import Outcome
-from sandbox.docker_sandbox import open_docker_sandbox
-from sandbox.errors import ImageError, SandboxLostError, SandboxUnavailableError
+from policies.permissions import LintLevel
+from policies.value import JsonObject
+from sandbox.base import (
+    ApprovedVersion,
+    CallOptions,
+    ExecutionResult,
+    Outcome,
+    Program,
+    Tier,
+)
+from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
+from sandbox.engine import Engine
+from sandbox.errors import ImageError, SandboxError, SandboxLostError, SandboxUnavailableError
 from sandbox.janitor import ask
+from sandbox.runtimes import RUNC
 
 # --- the engine
 
@@ -71,6 +86,26 @@ async def test_an_engine_restarted_under_a_warm_pool(scene: Scene) -> None:
 
     for _ in range(3):
         await scene.works()
+
+
+def refused_or_slept(end: ExecutionResult | SandboxError) -> bool:
+    if isinstance(end, SandboxError):
+        return isinstance(end, SandboxUnavailableError)
+    return end.value == "slept"
+
+
+async def test_an_engine_that_hangs(scene: Scene) -> None:
+    await scene.warm(1)
+    call, _ = await scene.busy(sleeping(60, wall_seconds=2))
+    scene.engine.pause()
+    try:
+        end = await bounded(call, 5)
+        await scene.works()  # in the warm one
+    finally:
+        scene.engine.resume()
+
+    assert (end.outcome, end.limit) == (Outcome.TIMED_OUT, "wall_time")
+    await scene.works()
 
 
 async def test_the_engines_socket_removed(scene: Scene) -> None:
@@ -126,6 +161,66 @@ def remove_image(engine: PrivateEngine, digest: str) -> None:
     ask(engine.url, "DELETE", f"/images/{digest}?force=1")
 
 
+# --- other ways to call
+
+
+async def test_an_engine_restarted_in_mid_call_over_its_own_stream(
+    scene: Scene, private_engine: PrivateEngine
+) -> None:
+    engine = await Engine.connect(private_engine.url)
+    streams = replace(RUNC, fifo=False)
+    async with DockerSandbox(
+        engine, image_digest=scene.sandbox.image_digest, runtime=streams, owns_engine=True
+    ) as sandbox:
+        call, _ = await Scene(private_engine, sandbox).busy()
+
+        await bounded(asyncio.to_thread(scene.engine.restart, signal.SIGKILL))
+
+        with pytest.raises(SandboxLostError, match="is unknown"):
+            await bounded(call)
+        assert (await bounded(sandbox.run(ADD, {"a": 1}))).value == 2
+
+
+APPROVED = CallOptions(
+    approved=ApprovedVersion(version_digest="sha256:1", policy_digest="sha256:2", tenant="tests")
+)
+
+
+async def in_a_process(scene: Scene, program: Program, arguments: JsonObject) -> ExecutionResult:
+    """Called in a warm container, once there is one."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while True:
+            end = await scene.sandbox.run(program, arguments, APPROVED)
+            if end.tier is Tier.PROCESS:
+                return end
+
+
+async def test_a_warm_container_of_many_calls_needs_no_engine(scene: Scene) -> None:
+    await in_a_process(scene, ADD, {"a": 1})
+    await asyncio.to_thread(scene.engine.stop, signal.SIGKILL)
+
+    ends = [await bounded(scene.sandbox.run(ADD, {"a": n}, APPROVED)) for n in range(20)]
+
+    assert [(end.value, end.tier) for end in ends] == [(n + 1, Tier.PROCESS) for n in range(20)]
+    await asyncio.to_thread(scene.engine.start)
+    assert (await in_a_process(scene, ADD, {"a": 1})).value == 2
+
+
+async def test_a_warm_container_of_many_calls_killed_by_somebody_else(scene: Scene) -> None:
+    code = "import time\ndef f(a):\n    time.sleep(a)\n    return a\n"
+    program = Program(code=code, function="f", level=LintLevel.L2)
+    await in_a_process(scene, program, {"a": 0})
+    call = asyncio.create_task(scene.sandbox.run(program, {"a": 9}, APPROVED))
+    await asyncio.sleep(0.5)
+
+    for pid in (await scene.pids(1)).values():
+        os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(SandboxLostError):
+        await bounded(call, 8)
+    assert (await in_a_process(scene, program, {"a": 0})).value == 0
+
+
 # --- one container
 
 
@@ -141,9 +236,15 @@ def remove(engine: PrivateEngine, container: str, _pid: int) -> None:
     ask(engine.url, "DELETE", f"/containers/{container}?force=1")
 
 
+def kill_its_shim(_engine: PrivateEngine, _container: str, pid: int) -> None:
+    parent = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1]
+    os.kill(int(parent), signal.SIGKILL)
+
+
 KILLS = {
     "by the engine": ask_to_kill,
     "from the host": kill_from_host,
+    "with its shim": kill_its_shim,
     "and removed": remove,
 }
 
@@ -207,13 +308,49 @@ async def test_the_folder_of_the_channels_removed_while_containers_start(scene: 
     await scene.works()
 
 
+@contextlib.contextmanager
+def spare_descriptors(count: int) -> Iterator[None]:
+    """This process can open so many more, and no others."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held + 64, limits[1]))
+    plugs: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                plugs.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(count):
+            os.close(plugs.pop())
+        yield
+    finally:
+        for plug in plugs:
+            os.close(plug)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_no_descriptor_is_left_on_the_host(scene: Scene) -> None:
+    await scene.works()
+    await scene.sandbox.settle()
+    ends = []
+    for count in range(0, 30, 5):
+        with spare_descriptors(count):
+            ends.append(await settled(scene.sandbox.run(sleeping(0), {})))
+
+    refused = [end for end in ends if isinstance(end, SandboxError)]
+    assert 0 < len(refused) < len(ends), ends
+    assert {type(end) for end in refused} == {SandboxUnavailableError}
+    assert {end.value for end in ends if not isinstance(end, SandboxError)} == {"slept"}
+    await scene.works()
+
+
 # --- the death of the host
 
 HOST = """
 import asyncio, sys
 from pathlib import Path
 from sandbox.base import Program
-from sandbox.docker_sandbox import open_docker_sandbox
+from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
+from sandbox.engine import Engine
 
 CODE = "import time\\ndef f():\\n    print(1, flush=True)\\n    time.sleep(60)\\n"
 SLEEP = Program(code=CODE, function="f", level="L2")

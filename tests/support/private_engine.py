@@ -156,6 +156,16 @@ class PrivateEngine:
         self.stop(how)
         self.start()
 
+    def pause(self) -> None:
+        """`dockerd` takes no step more, as one that hangs."""
+        assert self._dockerd is not None
+        self._dockerd.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        assert self._dockerd is not None
+        self._dockerd.send_signal(signal.SIGCONT)
+
     def post(self, path: str) -> bytes:
         """One request that changes something, as another client of the engine would send it."""
         return ask(self.url, "POST", path)

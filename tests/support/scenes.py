@@ -33,7 +33,8 @@ def sleeping(seconds: float, wall_seconds: float = 60) -> Program:
     """Says when it began, on the clock that host and guest share; answers after that time."""
     code = (
         "import time\ndef f():\n"
-        f"    print(time.monotonic(), flush=True)\n    time.sleep({seconds})\n    return 'slept'\n"
+        "    print(time.monotonic(), flush=True)\n    open('/tmp/began', 'w').close()\n"
+        f"    time.sleep({seconds})\n    return 'slept'\n"
     )
     limits = ResourceLimits(wall_seconds=wall_seconds)
     return Program(code=code, function="f", level=LintLevel.L2, limits=limits)
@@ -75,10 +76,14 @@ class Scene:
 
     async def busy(self, program: Program = SLEEP) -> tuple[asyncio.Task[ExecutionResult], str]:
         """A call in flight, and the container that it is in."""
+        before = await self.ids()
         call = asyncio.create_task(self.sandbox.run(program, {}))
-        ((container, _),) = (await self.pids(1)).items()
-        await asyncio.sleep(0.4)  # until the tool itself runs
-        return call, container
+        async with asyncio.timeout(BOUND_SECONDS):
+            while True:
+                for container, pid in (await self.pids(0)).items():
+                    if container not in before and _has_begun(pid):
+                        return call, container
+                await asyncio.sleep(0.02)
 
     async def warm(self, count: int, program: Program = ADD) -> None:
         """So many containers stand ready."""
@@ -92,6 +97,10 @@ class Scene:
         """Where its channels are on the host."""
         owner = self.sandbox.owner[:12]
         return list(Path(tempfile.gettempdir()).glob(f"toolkiln-channels-{owner}-*"))
+
+
+def _has_begun(pid: int) -> bool:
+    return Path(f"/proc/{pid}/root/tmp/began").exists()
 
 
 async def bounded(work: Awaitable[T], seconds: float = BOUND_SECONDS) -> T:
