@@ -302,6 +302,9 @@ class Runtime:
         return listen
 
     async def _prepare(self) -> None:
+        sandbox_is_there = self._given_sandbox is not None or self._opened_sandbox is not None
+        if not (sandbox_is_there or self.loader.names()):
+            return  # no call is in sight: a question may need no sandbox at all
         nothing = Program(code="", function="", limits=self.policy.run)
         with suppress(SandboxError):  # whoever needs it will be told
             (await self.sandbox()).prepare(nothing, _READY_FOR_AN_ANSWER)
