@@ -95,7 +95,7 @@ class CallScope:
             )
         if self.depth >= tools.depth:
             raise ToolCallFailedError(
-                f"{name} was not called: {tools.depth} calls stand inside one another already, "
+                f"{name} was not called: {tools.depth} call(s) stand inside one another already, "
                 "which is all that the policy allows (tools.depth)"
             )
         if self.count.left <= 0:

@@ -1,17 +1,23 @@
-"""Examples with files, and tools built of tools, from their definitions to their calls."""
+"""Tools with files and tools that call tools, from their definitions to their calls."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toolmaking import adder
+from toolmaking import adder, asks, says
 
 from policies.evidence import Outcome
 from policies.source import ToolSource
 from runtime.errors import UsageError
+from runtime.messages import ToolMessage
+from runtime.models.scripted import ScriptedModel
 from runtime.settings import Settings
 from runtime.wiring import Runtime, open_runtime
 from sandbox.docker_sandbox import DockerSandbox
@@ -39,7 +45,7 @@ input_bytes = 1000
 artefacts = 4
 
 [tools]
-depth = 2
+depth = 1
 calls = 6
 """
 TOTAL = '''def total(name: str) -> int:
@@ -141,6 +147,14 @@ async def test_an_example_fails_by_what_its_file_holds(handy: Runtime) -> None:
     assert "with the files a.txt: returned 1, expected 6" in finding.message
 
 
+async def test_what_the_policy_does_not_grant_is_not_proven(runtime: Runtime) -> None:
+    outcome = await runtime.define_tool(total())
+
+    assert not outcome.admitted
+    assert {f.rule for f in outcome.findings if f.severity == "error"} == {"RP405"}
+    assert outcome.evidence is None
+
+
 async def test_tools_are_built_of_tools_pinned_where_they_were_proven(handy: Runtime) -> None:
     first = await define(handy, adder("add", 1))
     await define(handy, caller("twice", "add", 2))
@@ -149,12 +163,70 @@ async def test_tools_are_built_of_tools_pinned_where_they_were_proven(handy: Run
 
     await define(handy, adder("add", 100))
     assert (await handy.call_tool("twice", {"a": 5})).content == 6
-    await define(handy, caller("thrice", "twice", 2))
-    assert (await handy.call_tool("thrice", {"a": 7})).content == 8
-    await define(handy, adder("lone", 3))
-    deep = await handy.define_tool(caller("four", "thrice", 2))
+    deep = await handy.define_tool(caller("thrice", "twice", 2))
     assert not deep.admitted
-    assert "2 calls stand inside one another" in deep.to_text()
+    assert "1 call(s) stand inside one another" in deep.to_text()
 
-    missing = await handy.define_tool(caller("other", "lune", 1))
-    assert "Did you mean 'lone'?" in missing.to_text()
+    await handy.store.revoke(first, actor="ada", reason="it lied")
+    outcome = await handy.call_tool("twice", {"a": 5})
+    assert outcome.is_error
+    assert "add@1 is revoked and cannot be called: it lied" in str(outcome.content)
+    missing = await handy.define_tool(caller("other", "twise", 1))
+    assert "Did you mean 'twice'?" in missing.to_text()
+
+
+async def test_a_session_hands_files_from_one_call_to_the_next(handy: Runtime) -> None:
+    await define(handy, total())
+    model = ScriptedModel.of(
+        [
+            asks("total", {"name": "b.txt"}),
+            asks("total", {"name": "total.csv"}, "call_2"),
+            says("done"),
+        ]
+    )
+    async with handy.session(model=model, files={"b.txt": b"1\n2\n"}) as session:
+        await session.send("add them up")
+        results = [
+            result.content
+            for message in session.messages
+            if isinstance(message, ToolMessage)
+            for result in message.results
+        ]
+
+    assert '"result":3' in results[0]
+    assert "total.csv (text/csv" in results[0]
+    assert "invalid literal for int" in results[1]  # it was there, and is no list of numbers
+
+
+async def test_the_command_line_hands_files_in_and_writes_them_out(
+    handy: Runtime, tmp_path: Path
+) -> None:
+    await define(handy, total())
+    numbers = tmp_path / "numbers"
+    numbers.write_text("40\n2\n")
+
+    async def toolkiln(*words: str) -> tuple[int | None, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "runtime", "--home", str(handy.settings.home), *words),
+            env={**os.environ, "TOOLKILN_POLICY": handy.settings.policy},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    out = tmp_path / "out"
+    call = ("call", "total", '{"name": "b.txt"}', "--file", f"b.txt={numbers}")
+    status, said, told = await toolkiln(*call, "--output-dir", str(out))
+    assert (status, said.split()) == (0, ["42"]), told
+    assert (out / "total.csv").read_text() == "name,total\nb.txt,42\n"
+    status, said, told = await toolkiln(*call, "--output-dir", str(out))
+    assert (status, said.split()) == (2, ["42"])  # what it returned is not lost
+    assert "--force" in told
+    _, said, _ = await toolkiln("artefacts", "list")
+    assert "total.csv\ttext/csv" in said
+    _, said, _ = await toolkiln("artefacts", "show", "total.csv")
+    assert "b.txt,42" in said
+    status, _, told = await toolkiln("artefacts", "save", "total.csv", str(tmp_path / "saved"))
+    assert status == 0, told
+    assert (tmp_path / "saved" / "total.csv").is_file()

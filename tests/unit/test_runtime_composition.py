@@ -176,7 +176,7 @@ async def test_calls_stand_inside_one_another_only_so_deep(store: ToolStore) -> 
     fits = await Runs(store).ask(Permissions(tools=(pin(versions[2]),)), scope, "tool_2")
     assert fits["value"] == [[{}]]
     deep = await Runs(store).ask(Permissions(tools=(pin(versions[3]),)), scope, "tool_3")
-    assert "3 calls stand inside one another already" in deep["error"]
+    assert "3 call(s) stand inside one another already" in deep["error"]
 
 
 async def test_all_calls_of_an_outermost_call_share_one_count(store: ToolStore) -> None:
