@@ -126,7 +126,7 @@ class DockerSandbox:
         self, program: Program, arguments: JsonObject, options: CallOptions = _NO_CALL_OPTIONS
     ) -> ExecutionResult:
         """Call `program` once in a fresh container, which is destroyed after."""
-        if options.approved is not None and self._processes.serves(options):
+        if options.approved is not None and self._processes.serves(program, options):
             try:
                 return await self._run_in_process(program, arguments, options.approved, options)
             except TierRefusedError:

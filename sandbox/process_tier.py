@@ -104,18 +104,19 @@ class ProcessTier:
         self.refusal = ""
         """Why no server could be started, when the last one could not."""
 
-    def serves(self, options: CallOptions) -> bool:
-        """Whether a call with these options may be tried here.
+    def serves(self, program: Program, options: CallOptions) -> bool:
+        """Whether a call of `program` with these options may be tried here.
 
-        Services keep threads and connections for a call, which a server takes for a trace.
+        Services keep threads and connections for a call, which a server takes for a trace;
+        connections leave theirs in the kernel's tables of the container.
         """
         return (
             options.approved is not None
             and not options.services
+            and not program.sockets
             and not self._closed
             and self._launcher.has_pipes
             and self._launcher.runtime.kind in (RuntimeKind.RUNC, RuntimeKind.CRUN)
-            and asyncio.get_running_loop().time() >= self._refused_until
         )
 
     async def claim(self, approved: ApprovedVersion, program: Program) -> tuple[ForkServer, bool]:
@@ -227,6 +228,10 @@ class ProcessTier:
             self._grow(shelf)
 
     def _grow(self, shelf: _Shelf) -> None:
+        if asyncio.get_running_loop().time() < self._refused_until:
+            if not shelf.count:  # else those that there are serve all
+                self._fail(shelf, self.refusal)
+            return
         if self._total >= self._settings.total and not self._make_room(shelf):
             if not shelf.count:
                 self._fail(shelf, "as many warm containers as may be are in use")

@@ -81,6 +81,10 @@ class ForkServer:
 
     def perform(self, work):
         """Have a new process do `work`, wait until nothing of it is left, and tell the host."""
+        write_frame(self.control_out, END, 0, self.carry_out(work))
+
+    def carry_out(self, work):
+        """Have a new process do `work`; how it went, when nothing of it is left."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -90,10 +94,8 @@ class ForkServer:
         self.wait(pid)
         _, status, usage = os.wait4(pid, 0)
         seconds = usage.ru_utime + usage.ru_stime + self.end_others()
-        report = REPORT.pack(
-            status, self.look_around(pid, status), usage.ru_maxrss, int(seconds * 1e6)
-        )
-        write_frame(self.control_out, END, 0, report)
+        flags = self.look_around(pid, status)
+        return REPORT.pack(status, flags, usage.ru_maxrss, int(seconds * 1e6))
 
     def wait(self, pid):
         """Wait for the end of that process, or for that of the host."""
@@ -212,22 +214,21 @@ def take_program(reader):
     return program, ResultEncoder(content["max_depth"])
 
 
-def main():
-    """Give up what is not needed, tell the walls, show those of a child, then serve."""
-    address_space, first_user, cpu_seconds, processes, open_files, flags = map(int, sys.argv[1:])
-    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-    signal.signal(signal.SIGXCPU, stop_for_cpu)
-    environment = list(os.environ)
-    os.environ.clear()
-    sys.argv[:] = ["tool"]
-    offer_packages()
-    control_in, control_out = open_ends()
+def end_at_once():
+    """What the child of a rehearsal does."""
+    os._exit(0)
+
+
+def make_child(first_user, cpu_seconds, processes, open_files, flags):
+    """Give up what is not needed; what children do first, with all that they need for it.
+
+    The way to the kernel stays in here: a tool can look into the frames of those who called it.
+    """
     native = Native()
     machine = os.uname().machine
     keep_mappings()
     drop_privileges(native, machine)
-    write_frame(control_out, POSTURE, 0, plain_json(read_posture(environment)).encode())
-    child = Child(
+    return Child(
         native,
         Landlock(native, sockets=bool(flags & MAY_OPEN_SOCKETS)),
         system_call_filter(machine, processes=bool(flags & MAY_START_PROCESSES)),
@@ -238,12 +239,27 @@ def main():
             (resource.RLIMIT_NOFILE, (open_files, open_files)),
         ),
     )
+
+
+def main():
+    """Tell the walls, show those of a child, then serve."""
+    address_space, *demands = map(int, sys.argv[1:])
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    signal.signal(signal.SIGXCPU, stop_for_cpu)
+    environment = list(os.environ)
+    os.environ.clear()
+    sys.argv[:] = ["tool"]
+    offer_packages()
+    control_in, control_out = open_ends()
+    child = make_child(*demands)
+    write_frame(control_out, POSTURE, 0, plain_json(read_posture(environment)).encode())
     skip_numbers()
     server = ForkServer(control_in, control_out)
     server.perform(lambda: attest(child, environment))
     rehearse()
     program, encoder = take_program(Reader(control_in))
     gc.collect()
+    server.carry_out(end_at_once)  # what the first call leaves of spare objects, before the first
     while True:
         forget()
         server.perform(lambda: child.serve(program, encoder))

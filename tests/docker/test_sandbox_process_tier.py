@@ -139,9 +139,10 @@ async def test_a_call_says_what_it_was_and_what_it_used(sandbox: DockerSandbox) 
 
 LOOK = program(
     """
-import os, sys
+import gc, os, sys
 def f(mark):
     seen = {
+        "counted": [gc.get_count(), gc.get_freeze_count()],
         "tmp": sorted(os.listdir("/tmp")),
         "tmp times": [os.stat("/tmp").st_mtime_ns, os.stat("/tmp").st_ctime_ns],
         "environment": sorted(os.environ),
@@ -310,6 +311,28 @@ async def test_a_container_serves_one_version_of_one_tenant_under_one_policy(
 
 async def test_what_is_not_approved_gets_a_container(sandbox: DockerSandbox) -> None:
     assert (await sandbox.run(program("def f():\n    return 1\n"), {})).tier is Tier.CONTAINER
+
+
+async def test_what_may_open_sockets_gets_a_container(sandbox: DockerSandbox) -> None:
+    what = program("def f():\n    return 1\n", level=LintLevel.L3)
+
+    result = await sandbox.run(what.model_copy(update={"sockets": True}), {}, APPROVED)
+
+    assert (result.value, result.tier) == (1, Tier.CONTAINER)
+
+
+async def test_no_frame_holds_a_way_around_python(sandbox: DockerSandbox) -> None:
+    what = program(
+        "import sys\n"
+        "def f():\n"
+        "    frame, held = sys._getframe(), []\n"
+        "    while frame:\n"
+        "        held += [type(value).__name__ for value in frame.f_locals.values()]\n"
+        "        frame = frame.f_back\n"
+        "    return sorted({'Native', 'Landlock'} & {*held})\n"
+    )
+
+    assert (await call(sandbox, what)).value == []
 
 
 async def test_a_container_is_replaced_after_its_calls(
