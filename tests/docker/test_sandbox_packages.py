@@ -177,6 +177,7 @@ async def version_in(sandbox: DockerSandbox, image: str) -> JsonValue:
     return result.value
 
 
+@pytest.mark.heavy
 async def test_a_set_is_chosen_once_kept_and_made_again(shop: Shop, sandbox: DockerSandbox) -> None:
     shop.index.add("helper", "1.0", {"helper.py": b"WORD = 'one'\n"})
     shop.index.add(

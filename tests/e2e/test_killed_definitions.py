@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from toolmaking import adder
 
 from runtime.settings import Settings
@@ -61,6 +62,7 @@ async def count_events(home: Path, image_state: Path) -> int:
     return int(events)
 
 
+@pytest.mark.heavy
 async def test_killed_at_an_event_of_each_stage(
     home: Path, tmp_path: Path, image_state: Path, sandbox: DockerSandbox
 ):

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from runtime.settings import Settings
 from runtime.wiring import open_runtime
 from sandbox.docker_sandbox import DockerSandbox
@@ -32,6 +34,7 @@ async def run_process(home: Path, image_state: Path, number: int) -> list[str]:
     return output.decode().splitlines()
 
 
+@pytest.mark.heavy
 async def test_fifty_sessions_lose_nothing(home: Path, image_state: Path, sandbox: DockerSandbox):
     assert sandbox.image_digest  # the image is built before the processes race for it
 

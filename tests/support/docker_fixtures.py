@@ -97,6 +97,7 @@ async def engine(owner: str) -> AsyncIterator[Engine]:
 async def sandbox(engine: Engine, owner: str, image_digest: str) -> AsyncIterator[DockerSandbox]:
     sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner)
     yield sandbox
+    await sandbox.settle()  # warm containers of the process tier as well
     await sandbox.pool.close()
     left = await engine.list_by_label(f"{OWNER_LABEL}={owner}")
     await sandbox.close()
