@@ -75,7 +75,8 @@ class Deadlines:
         with self._news:
             while not self._closed:
                 now = time.monotonic()
-                for deadline in [held for held in self._held if held.when <= now]:
+                due = [held for held in self._held if held.when <= now]
+                for deadline in sorted(due, key=lambda held: held.when):
                     self._held.discard(deadline)
                     deadline.passed = True
                     deadline.kill()
