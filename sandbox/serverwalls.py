@@ -44,6 +44,9 @@ _SERVER_CAPABILITIES: Final = f"{1 << 5 | 1 << 6 | 1 << 7:016x}"
 _SERVER_FILES: Final = 96
 """What the server keeps open besides, most of it the folders that children may see."""
 
+_EAGER: Final = "LD_BIND_NOW"
+"""Has the loader look up all functions at once; else each child would do so, and write them down."""
+
 _CHILD_OOM_SCORE: Final = 1000
 _FILTERS: Final = 2
 _MAY_START_PROCESSES, _MAY_OPEN_SOCKETS = 1, 2
@@ -84,6 +87,7 @@ class ServerWalls:
             **options,
             "Entrypoint": [*entry[:-1], f"{HARNESS_PATH}/{HARNESS_PACKAGE}/forkserver.pyc"],
             "Cmd": [str(number) for number in self._arguments(runtime)],
+            "Env": [f"{_EAGER}=1"],
             "User": "0:0",
             "HostConfig": {
                 **host,
@@ -123,6 +127,7 @@ def server_differences(posture: Posture, walls: ServerWalls, runtime: Runtime) -
     files = {"nofile": walls.limits.open_files}
     same = posture.model_copy(
         update={
+            "environment": tuple(name for name in posture.environment if name != _EAGER),
             "uid": GUEST_UID,
             "gid": GUEST_UID,
             "groups": (),
@@ -148,6 +153,7 @@ def child_differences(posture: Posture, walls: ServerWalls, runtime: Runtime) ->
     )
     same = posture.model_copy(
         update={
+            "environment": tuple(name for name in posture.environment if name != _EAGER),
             "uid": GUEST_UID,
             "gid": GUEST_UID,
             "groups": (),

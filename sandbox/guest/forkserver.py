@@ -27,7 +27,7 @@ from toolkiln_guest.channel import (
     Reader,
     write_frame,
 )
-from toolkiln_guest.child import INCOMING, OUTGOING, Child, attest, rehearse
+from toolkiln_guest.child import ENOUGH, INCOMING, Child, attest, warm_up
 from toolkiln_guest.imports import load_modules
 from toolkiln_guest.native import Native
 from toolkiln_guest.packages import offer_packages
@@ -45,6 +45,7 @@ FOLDER_USED, MORE_PROCESSES, OUT_OF_MEMORY = 1, 2, 4
 MAY_START_PROCESSES, MAY_OPEN_SOCKETS = 1, 2
 EXIT_CPU_LIMIT = 152  # 128 + SIGXCPU
 EXIT_CONFUSED = 70
+CONTROL_IN, CONTROL_OUT = 5, 6
 HIGH = 40
 """From here on descriptors are out of the way while the low ones are put in order."""
 
@@ -157,29 +158,7 @@ def skip_numbers():
             _thread.start_new_thread(int, ())
         except RuntimeError:  # as many at once as may be
             time.sleep(THREAD_SECONDS)
-    while len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
-        time.sleep(THREAD_SECONDS)
-
-
-def keep_mappings():
-    """Make the pages of programs and libraries ones that a fork copies.
-
-    The kernel copies the table of a mapping only if one of its pages is the process's own;
-    otherwise each child asks for each page again, which takes longer than all of the copying.
-    """
-    try:
-        memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return
-    for line in read_text("/proc/self/maps").splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[5].startswith("/") and fields[1].startswith("r"):  # noqa: PLR2004
-            start = int(fields[0].partition("-")[0], 16)
-            try:
-                os.pwrite(memory, os.pread(memory, 1, start), start)
-            except OSError:
-                break
-    os.close(memory)
+    os._exit(0)
 
 
 def open_ends():
@@ -190,13 +169,14 @@ def open_ends():
     outgoing = os.open(FOLDER + "out", os.O_WRONLY | os.O_CLOEXEC)
     incoming = os.open(FOLDER + "in", os.O_RDONLY | os.O_CLOEXEC)
     printed = os.open(FOLDER + "print", os.O_WRONLY | os.O_CLOEXEC)
-    ends = (nothing, printed, printed, incoming, outgoing, control_in, control_out)
+    own = (printed, incoming, outgoing)  # `OWN_PRINT` and those after it
+    ends = (nothing, printed, printed, incoming, outgoing, control_in, control_out, *own)
     high = [os.dup2(end, HIGH + place, inheritable=False) for place, end in enumerate(ends)]
     for place, end in enumerate(high):
         os.dup2(end, place, place < INCOMING)
     os.closerange(len(ends), HIGH + len(ends))
     sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    return OUTGOING + 1, OUTGOING + 2
+    return CONTROL_IN, CONTROL_OUT
 
 
 def take_program(reader):
@@ -226,18 +206,16 @@ def make_child(first_user, cpu_seconds, processes, open_files, flags):
     """
     native = Native()
     machine = os.uname().machine
-    keep_mappings()
     drop_privileges(native, machine)
+    for name, most in ((resource.RLIMIT_NPROC, processes), (resource.RLIMIT_NOFILE, open_files)):
+        # What is open already stays so, and the number of user 0's processes has no limit.
+        resource.setrlimit(name, (most, most))
     return Child(
         native,
         Landlock(native, sockets=bool(flags & MAY_OPEN_SOCKETS)),
         system_call_filter(machine, processes=bool(flags & MAY_START_PROCESSES)),
         first_user=first_user,
-        limits=(
-            (resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1)),
-            (resource.RLIMIT_NPROC, (processes, processes)),
-            (resource.RLIMIT_NOFILE, (open_files, open_files)),
-        ),
+        cpu_seconds=cpu_seconds,
     )
 
 
@@ -253,16 +231,18 @@ def main():
     control_in, control_out = open_ends()
     child = make_child(*demands)
     write_frame(control_out, POSTURE, 0, plain_json(read_posture(environment)).encode())
-    skip_numbers()
     server = ForkServer(control_in, control_out)
+    server.carry_out(skip_numbers)
     server.perform(lambda: attest(child, environment))
-    rehearse()
+    warm_up()
     program, encoder = take_program(Reader(control_in))
+    reader = Reader(INCOMING)
     gc.collect()
-    server.carry_out(end_at_once)  # what the first call leaves of spare objects, before the first
+    for _ in range(ENOUGH):  # what early calls leave of spare objects and the like, before them
+        server.carry_out(end_at_once)
     while True:
         forget()
-        server.perform(lambda: child.serve(program, encoder))
+        server.perform(lambda: child.serve(program, encoder, reader))
         server.wait_for_host()
 
 

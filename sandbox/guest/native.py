@@ -9,8 +9,10 @@ it by name is not possible, before or after.
 
 import _imp
 import os
+import struct
 import sys
 
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 FOLDER = "/opt/private"
 
 
@@ -66,3 +68,15 @@ class Native:
     def syscall(self, number, *arguments):
         """The answer of a system call; -1 is a refusal."""
         return self.call_function(self.address_of_syscall, (number, *arguments))
+
+    def syscall_step(self, number, *arguments):
+        """The same for later, as a function and its arguments."""
+        return self.call_function, (self.address_of_syscall, (number, *arguments))
+
+    def filter_step(self, program):
+        """A step that filters the system calls of whoever takes it; `program` must stay."""
+        # A bytes object keeps its text behind its header, one byte of which is the closing zero.
+        address = id(program) + bytes.__basicsize__ - 1
+        head = struct.pack("=HxxxxxxQ", len(program) // 8, address)
+        arguments = (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head, 0, 0)
+        return self.call_function, (self.address_of_prctl, arguments)

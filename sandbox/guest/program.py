@@ -26,9 +26,9 @@ class Program:
 
     def compile(self):
         """Compile the source, once."""
-        import linecache
-
         if self.code is None:
+            import linecache
+
             lines = self.source.splitlines(keepends=True)
             linecache.cache[TOOL_FILE] = (len(self.source), None, lines, TOOL_FILE)
             self.code = compile(self.source, TOOL_FILE, "exec", dont_inherit=True)
@@ -56,8 +56,8 @@ class Program:
 def bind(function, arguments):
     """Arguments by name, but for those that the function takes by position only."""
     plain = function
-    while hasattr(plain, "__wrapped__"):
-        plain = plain.__wrapped__
+    while (wrapped := getattr(plain, "__wrapped__", None)) is not None:
+        plain = wrapped
     code = getattr(plain, "__code__", None)
     if code is None or not code.co_posonlyargcount:
         return [], arguments

@@ -8,6 +8,7 @@ MESSAGE_CHARACTERS = 4_000
 TRACEBACK_CHARACTERS = 16_000
 CHAINED_EXCEPTIONS = 4
 TOOL_FILE = "<tool>"
+PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 class ResultNotJSON(Exception):  # noqa: N818  the name is what the author of a tool reads
@@ -18,7 +19,14 @@ class ResultEncoder:
     """Turns what a tool returned into values that JSON has."""
 
     def __init__(self, max_depth):
+        from enum import Enum
+        from json import JSONEncoder
+
         self.max_depth = max_depth
+        self.enum = Enum
+        self.text_of = JSONEncoder(
+            ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).encode
 
     def encode(self, value):
         """The bytes of the value.
@@ -26,16 +34,8 @@ class ResultEncoder:
         Raises:
             ResultNotJSON: With the place and the type that cannot be sent.
         """
-        import json
-
         try:
-            text = json.dumps(
-                self.plain(value, "result", 0),
-                ensure_ascii=False,
-                allow_nan=False,
-                separators=(",", ":"),
-            )
-            return text.encode()
+            return self.text_of(self.plain(value, "result", 0)).encode()
         except UnicodeEncodeError:
             raise ResultNotJSON("the result has a string with half a surrogate pair") from None
         except ValueError as error:
@@ -43,9 +43,9 @@ class ResultEncoder:
 
     def plain(self, value, place, depth):
         """`value` made of None, bool, int, float, str, list and dict."""
-        from enum import Enum
-
-        if isinstance(value, Enum):
+        if type(value) in PLAIN:
+            return value
+        if isinstance(value, self.enum):
             value = value.value
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
@@ -76,9 +76,7 @@ class ResultEncoder:
 
     def plain_key(self, key, place):
         """The JSON name of a dict's key."""
-        from enum import Enum
-
-        if isinstance(key, Enum):
+        if isinstance(key, self.enum):
             key = key.value
         if isinstance(key, str):
             return str(key)

@@ -10,8 +10,7 @@ starts, and none can be taken down again.
 import os
 import struct
 
-PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECCOMP = 4, 24, 22
-SECCOMP_MODE_FILTER = 2
+PR_SET_DUMPABLE, PR_CAPBSET_DROP = 4, 24
 CAPABILITIES = 64
 CAPABILITY_VERSION = 0x20080522
 KILL_SETGID_SETUID = 1 << 5 | 1 << 6 | 1 << 7
@@ -78,17 +77,22 @@ class Landlock:
             rights &= ~READ_DIR
         self.rules.append(struct.pack("=Qi", rights, descriptor))
 
-    def build(self):
-        """Close everything but the allowed to this process; whether the kernel did."""
+    def steps(self, free):
+        """What closes everything but the allowed to whoever takes them all.
+
+        `free` is the lowest descriptor that is not in use by then.
+        """
         if not self.version:
-            return False
-        syscall = self.native.syscall
-        ruleset = syscall(CREATE_RULESET, self.attributes, self.attributes_size, 0)
-        own = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
-        for rule in self.rules:
-            syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0)
-        syscall(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("=Qi", READ_FILE | READ_DIR, own), 0)
-        return syscall(RESTRICT_SELF, ruleset, 0) == 0
+            return []
+        step, own = self.native.syscall_step, free + 1
+        rights = struct.pack("=Qi", READ_FILE | READ_DIR, own)
+        return [
+            step(CREATE_RULESET, self.attributes, self.attributes_size, 0),
+            *(step(ADD_RULE, free, PATH_BENEATH, rule, 0) for rule in self.rules),
+            (os.open, ("/proc/self", os.O_PATH)),
+            step(ADD_RULE, free, PATH_BENEATH, rights, 0),
+            step(RESTRICT_SELF, free, 0),
+        ]
 
 
 NUMBERS = {
@@ -186,11 +190,3 @@ def system_call_filter(machine, *, processes):
         made.refuse(number)
     made.add(RETURN, ALLOW)
     return made.program
-
-
-def install_filter(native, program):
-    """Filter this process's system calls from now on; whether the kernel does."""
-    # A bytes object keeps its text behind its header, one byte of which is the closing zero.
-    address = id(program) + bytes.__basicsize__ - 1
-    head = struct.pack("=HxxxxxxQ", len(program) // 8, address)
-    return native.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head) == 0
