@@ -37,6 +37,7 @@ CLOSED_FILES = ("/proc/1/stat", "/sys/fs/cgroup", "/run/toolkiln")
 
 REHEARSAL = Program('def f(a):\n    return {"sum": a}\n', "f")
 REHEARSED = b'{"a":[1.5,"x"]}'
+REHEARSAL_ENCODER = ResultEncoder(8)
 ENOUGH = 40
 """After so many rounds the interpreter changes nothing of a function any more."""
 
@@ -132,19 +133,19 @@ def one_call(program, encoder, reader, outgoing):
 
 def rehearse():
     """Do once what a call does: it makes the pages its own before anybody waits for it."""
-    answer(REHEARSAL, decode(REHEARSED.decode())[0], ResultEncoder(8), NOTHING_GRANTED)
+    answer(REHEARSAL, decode(REHEARSED.decode())[0], REHEARSAL_ENCODER, NOTHING_GRANTED)
 
 
 def warm_up():
     """Do in the server, often enough, what each child will do, as far as it may be done there."""
     incoming, arguments = os.pipe()
     answers, outgoing = os.pipe()
-    encoder, reader = ResultEncoder(8), Reader(incoming)
+    reader = Reader(incoming)
     for _ in range(ENOUGH):
         take(((abs, (1,)), (len, ("ab",))))
         rehearse()
         write_frame(arguments, ARGUMENTS, 1, REHEARSED)
-        one_call(REHEARSAL, encoder, reader, outgoing)
+        one_call(REHEARSAL, REHEARSAL_ENCODER, reader, outgoing)
         os.read(answers, 100)
     for end in (incoming, arguments, answers, outgoing):
         os.close(end)
