@@ -7,6 +7,8 @@ import sys
 
 TOOL_FILE = "<tool>"
 TOOL_MODULE = "tool"
+NEVER_AWAITED = frozenset({type(None), bool, int, float, str, list, tuple, dict})
+"""To ask a class for what it has not costs an exception, and most results are of these."""
 
 
 class Program:
@@ -22,7 +24,9 @@ class Program:
         function = self.load(names)
         positional, keywords = bind(function, arguments)
         result = function(*positional, **keywords)
-        return finish(result) if hasattr(type(result), "__await__") else result
+        if type(result) in NEVER_AWAITED or not hasattr(type(result), "__await__"):
+            return result
+        return finish(result)
 
     def compile(self):
         """Compile the source, once."""
