@@ -45,7 +45,7 @@ _SERVER_FILES: Final = 96
 """What the server keeps open besides, most of it the folders that children may see."""
 
 _EAGER: Final = "LD_BIND_NOW"
-"""Has the loader look up all functions at once; else each child would do so, and write them down."""
+"""Has the loader look up all functions at once: else each child would, and write them down."""
 
 _CHILD_OOM_SCORE: Final = 1000
 _FILTERS: Final = 2
