@@ -1,0 +1,12 @@
+"""Signatures of what the store keeps."""
+
+from __future__ import annotations
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add what this revision is about."""
