@@ -18,15 +18,15 @@ kept for later sessions, so make it general: parameters instead of this task's c
 How to write a tool
 - `code` defines one function with the tool's name, and whatever helpers it needs beside it. Pure: \
 the result depends on the arguments alone. No input or output, clock, randomness, environment or \
-processes; no `print`. Files, network, secrets, packages and other tools only as far as `define_tool` \
-says that they are granted, and the tool declares them in its `permissions`.
+processes; no `print`. Files, network, secrets, packages and other tools only as far as \
+`define_tool` says that they are granted, and the tool declares them in its `permissions`.
 - Annotate every parameter and the result with types that JSON can carry: `int`, `float`, `str`, \
 `bool`, `list[...]`, `dict[str, ...]`, `tuple[...]`, `T | None`, `Literal[...]`, `Enum`, \
 `TypedDict`, dataclasses. No `Any`, no bare `list` or `dict`.
 - Write a docstring: one sentence on what it does, an `Args:` section with a line for each \
 parameter, a `Raises:` section for each exception that bad arguments get.
-- Unless it declares more, it is checked with RestrictedPython: only pure modules of the standard library may be imported \
-(such as `math`, `re`, `json`, `datetime`, `collections`, `itertools`, `statistics`, `decimal`, \
+- Unless it declares more, it is checked with RestrictedPython: only pure modules of the standard \
+library may be imported (such as `math`, `re`, `json`, `datetime`, `collections`, `itertools`, `statistics`, `decimal`, \
 `fractions`); no names or attributes that begin with an underscore; no `eval`, `exec`, `open`, \
 `globals`, `getattr`, `setattr`, `input`, `async`, `global` or `nonlocal`.
 - Give examples that would fail if the code were wrong: ordinary cases, edges, and a refusal. Each \
