@@ -26,9 +26,9 @@ processes; no `print`. Files, network, secrets, packages and other tools only as
 - Write a docstring: one sentence on what it does, an `Args:` section with a line for each \
 parameter, a `Raises:` section for each exception that bad arguments get.
 - Unless it declares more, it is checked with RestrictedPython: only pure modules of the standard \
-library may be imported (such as `math`, `re`, `json`, `datetime`, `collections`, `itertools`, `statistics`, `decimal`, \
-`fractions`); no names or attributes that begin with an underscore; no `eval`, `exec`, `open`, \
-`globals`, `getattr`, `setattr`, `input`, `async`, `global` or `nonlocal`.
+library may be imported (such as `math`, `re`, `json`, `datetime`, `collections`, `itertools`, \
+`statistics`, `decimal`, `fractions`); no names or attributes that begin with an underscore; no \
+`eval`, `exec`, `open`, `globals`, `getattr`, `setattr`, `input`, `async`, `global` or `nonlocal`.
 - Give examples that would fail if the code were wrong: ordinary cases, edges, and a refusal. Each \
 has `arguments` with the exact `returns`, or with `raises` and the exception's name. Work the \
 expected values out yourself; they are run in a sandbox, more than once, and random arguments of \

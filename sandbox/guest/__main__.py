@@ -16,11 +16,9 @@ import sys
 
 from toolkiln_guest.channel import (
     ARGUMENTS,
-    ERROR,
     GRANTS,
     POSTURE,
     PROGRAM,
-    VALUE,
     Inbox,
     open_channel,
     write_frame,
@@ -38,33 +36,11 @@ def f(a):
 EXIT_CPU_LIMIT = 152  # 128 + SIGXCPU: as PID 1 the signal itself would be ignored
 
 
-def flush():
-    """Let out what was printed; the tool may have broken the streams."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BaseException:  # noqa: BLE001, S112  the tool's own doing, and nothing of ours
-            continue
-
-
-def answer(program, arguments, encoder, granted):
-    """Kind and payload of the answer to one call."""
-    from toolkiln_guest.results import describe
-
-    try:
-        try:
-            value = program.call(arguments, granted.names)
-        finally:
-            granted.finish()
-        return VALUE, encoder.encode(value)
-    except BaseException as error:  # noqa: BLE001  whatever the tool raises is its answer
-        return ERROR, describe(error)
-
-
 def serve(inbox, channel):
     """Take the program, then answer its calls until the host ends the container."""
     import json
 
+    from toolkiln_guest.calls import answer, flush
     from toolkiln_guest.program import Program
     from toolkiln_guest.results import ResultEncoder
     from toolkiln_guest.services import Granted
@@ -103,6 +79,7 @@ def warm_up():
     import linecache  # noqa: F401
     import traceback  # noqa: F401
 
+    from toolkiln_guest.calls import answer
     from toolkiln_guest.program import Program
     from toolkiln_guest.results import ResultEncoder
     from toolkiln_guest.services import Granted
