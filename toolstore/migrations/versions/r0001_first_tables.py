@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from toolstore.migrations.triggers import forbid_changes
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -24,7 +26,7 @@ def upgrade() -> None:
     _content_tables()
     _log_tables()
     for table, keys in APPEND_ONLY.items():
-        _forbid_changes(table, keys)
+        forbid_changes(table, keys)
 
 
 def _content_tables() -> None:
@@ -104,19 +106,4 @@ def _log_tables() -> None:
         sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="single"), primary_key=True),
         sa.Column("sequence", sa.Integer, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
-    )
-
-
-def _forbid_changes(table: str, keys: tuple[str, ...]) -> None:
-    for action in ("update", "delete"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{action} BEFORE {action} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-    # INSERT OR REPLACE would delete the old row without the trigger above being asked.
-    same = " OR ".join(f"{key} = NEW.{key}" for key in keys)
-    taken = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - names of this module
-    op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {taken} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     )
