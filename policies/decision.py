@@ -27,6 +27,18 @@ class Ruling(Value):
     reason: str
 
 
+class Channel(StrEnum):
+    """For whom a version is callable; each one includes those before it."""
+
+    SESSION = "session"
+    """For the session that wrote it."""
+
+    CANARY = "canary"
+    """For a share of the calls of everybody."""
+
+    STABLE = "stable"
+
+
 class Approval(Value):
     """A person's yes to one digest, the one that was shown."""
 
@@ -34,6 +46,18 @@ class Approval(Value):
     digest: str
     at: AwareDatetime
     comment: str = ""
+    scope: Channel = Channel.STABLE
+    """How far the yes goes."""
+
+    expires_at: AwareDatetime | None = None
+    """From when on it no longer counts; None is for good."""
+
+    shown: str = ""
+    """What was on the screen beyond the version: see `runtime.review.shown.Shown`."""
+
+    def counts(self, at: AwareDatetime) -> bool:
+        """Whether it has not expired at that time."""
+        return self.expires_at is None or at < self.expires_at
 
 
 class AdmissionRequest(Value):

@@ -49,6 +49,9 @@ class EventType(StrEnum):
     REJECTED = "rejected"
     """A person said no."""
 
+    CHANGE_ASKED = "change_asked"
+    """A person wants to see it changed first; the author is told, and it goes on waiting."""
+
     REVOKED = "revoked"
     """Taken back."""
 
@@ -65,6 +68,7 @@ TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecyc
             EventType.ROLLED_BACK: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
             EventType.RESTORED: (frozenset({Lifecycle.DEPRECATED}), Lifecycle.APPROVED),
             EventType.REJECTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.REVOKED),
+            EventType.CHANGE_ASKED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.QUARANTINED),
             EventType.REVOKED: (
                 frozenset(
                     {
@@ -100,6 +104,8 @@ class EventDetail(Value):
 
     decision: Decision | None = None
     approval: Approval | None = None
+    shown: str | None = None
+    """What a person who voted had on the screen: see `runtime.review.shown.Shown`."""
 
     def to_text(self) -> str:
         """Canonical JSON."""
