@@ -41,7 +41,7 @@ from runtime.bench.run import bench_engine
 from runtime.bench.table import markdown, report_view
 from sandbox.docker_sandbox import open_docker_sandbox
 from sandbox.engine import Engine
-from sandbox.runtimes import list_runtimes
+from sandbox.runtimes import distinct, list_runtimes
 
 
 def say(text: str) -> None:
@@ -64,7 +64,7 @@ async def look_around(
     os.environ[HOST_MARK] = "1"
     engine = await Engine.connect(host)
     try:
-        listed = [runtime.name for runtime in await list_runtimes(engine)]
+        listed = [runtime.name for runtime in distinct(await list_runtimes(engine))]
     finally:
         await engine.close()
     found: list[SeenPosture] = []

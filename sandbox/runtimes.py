@@ -7,8 +7,8 @@ its control group (`hostlimits`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import zip_longest
@@ -26,6 +26,7 @@ __all__ = [
     "Runtime",
     "RuntimeKind",
     "check_limits",
+    "distinct",
     "find_runtime",
     "list_runtimes",
     "read_runtimes",
@@ -118,6 +119,14 @@ async def list_runtimes(engine: Engine) -> tuple[Runtime, ...]:
         return read_runtimes(await engine.info())
     except EngineError as error:
         raise SandboxUnavailableError(str(error), engine=engine.url) from error
+
+
+def distinct(runtimes: Iterable[Runtime]) -> tuple[Runtime, ...]:
+    """The first of those that differ in their names alone: engines list runc up to three times."""
+    found: dict[Runtime, Runtime] = {}
+    for runtime in runtimes:
+        found.setdefault(replace(runtime, name="", is_default=False), runtime)
+    return tuple(found.values())
 
 
 async def find_runtime(engine: Engine, name: str) -> Runtime:

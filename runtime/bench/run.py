@@ -28,7 +28,7 @@ from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.identity import new_owner
 from sandbox.images import engine_reference, ensure_image
 from sandbox.reaper import Janitor, remove_owned
-from sandbox.runtimes import Runtime, find_runtime, list_runtimes
+from sandbox.runtimes import Runtime, distinct, find_runtime, list_runtimes
 
 __all__ = ["RoundStep", "bench_engine"]
 
@@ -270,9 +270,9 @@ async def _contestants(
 
 
 async def _wanted(engine: Engine, names: Sequence[str]) -> tuple[Runtime, ...]:
-    """The named runtimes, or all; each name is one that the engine lists."""
+    """The named runtimes, or one of each sort; each name is one that the engine lists."""
     if not names:
-        return await list_runtimes(engine)
+        return distinct(await list_runtimes(engine))
     found = [await find_runtime(engine, name) for name in names]
     return tuple(sorted(found, key=lambda runtime: not runtime.is_default))
 

@@ -19,7 +19,7 @@ from sandbox.ceilings import address_space_bytes
 from sandbox.errors import LimitsNotHeldError, SandboxUnavailableError
 from sandbox.hardening import container_options
 from sandbox.hostlimits import HostLimits
-from sandbox.runtimes import RUNC, Runtime, RuntimeKind, check_limits, read_runtimes
+from sandbox.runtimes import RUNC, Runtime, RuntimeKind, check_limits, distinct, read_runtimes
 
 LIMITS = ResourceLimits(wall_seconds=2.5, memory_bytes=64 * MIB, pids=10, cpus=0.5)
 GVISOR = Runtime(name="runsc", kind=RuntimeKind.RUNSC, is_default=False, host_kernel="6.1.0")
@@ -263,3 +263,10 @@ def test_limits_that_a_guest_cannot_see_are_looked_at_from_outside() -> None:
         unheld = replace(held, **{name: None})
         (difference,) = host_limit_differences(unheld, limits=LIMITS, runtime=GVISOR)
         assert "is None" in difference
+
+
+def test_a_runtime_under_two_names_is_one() -> None:
+    """Docker lists runc by the names of its shims as well."""
+    shim = replace(RUNC, name="io.containerd.runc.v2", is_default=False)
+    weak = replace(RUNC, name="weak", limits_hold=False)
+    assert distinct([RUNC, shim, weak]) == (RUNC, weak)
