@@ -4,6 +4,7 @@ ToolStoreError
 ├── ToolNotFoundError      no such tool or version
 ├── ToolNotCallableError   there, but its state or channel forbids calling it
 ├── TransitionError        a change of state that its life-cycle does not have
+│   └── VoteOvertakenError     another step of the version came in between
 ├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
 ├── StoreBusyError         another process held the write lock too long; a retry mends it
 ├── StoreUnusableError     the folder or file cannot be opened as a store here
@@ -54,6 +55,17 @@ class TransitionError(ToolStoreError):
         super().__init__(f"{ref} was left as it is: {problem}")
         self.ref = ref
         self.problem = problem
+
+
+class VoteOvertakenError(TransitionError):
+    """Somebody else's step came between the look at a version and the vote on it."""
+
+    def __init__(self, ref: str, seen: int, last: int) -> None:
+        super().__init__(
+            ref,
+            f"the log goes on after event {seen}, which the vote rests on, to event {last}; "
+            "look at it again",
+        )
 
 
 class StoreDamagedError(ToolStoreError):

@@ -112,14 +112,22 @@ class ToolStore:
         return await self._write(actor, lambda writer: writer.admit(submission))
 
     async def approve(
-        self, digest: str, approval: Approval, decision: Decision, *, actor: str
+        self,
+        digest: str,
+        approval: Approval,
+        decision: Decision,
+        *,
+        actor: str,
+        after: int | None = None,
     ) -> ToolVersion:
         """Keep a person's yes to a quarantined version; it becomes the approved one if allowed.
 
         Where the decision asks for more people, the yes is kept and the version stays where it
-        is. The bytes are verified first.
+        is. The bytes are verified first. `after` is the last event about the version that the
+        decision knew of.
 
         Raises:
+            VoteOvertakenError: there is a later event about the version than `after`.
             TransitionError: not quarantined, the approval is of another digest, or the decision
                 refuses it.
             ToolNotFoundError: no version has this digest.
@@ -127,11 +135,29 @@ class ToolStore:
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.approve(row, approval, decision)
+            return writer.approve(row, approval, decision, after)
 
         return await self._write(actor, work)
 
-    async def reject(self, digest: str, *, actor: str, reason: str) -> ToolVersion:
+    async def ask_change(
+        self, digest: str, *, actor: str, reason: str, shown: str | None = None
+    ) -> ToolVersion:
+        """Keep a person's wish for a change of a quarantined version, which goes on waiting.
+
+        Raises:
+            TransitionError: it is not quarantined.
+            ToolNotFoundError: no version has this digest.
+        """
+
+        def work(writer: Writer) -> ToolVersion:
+            row = reading.require_digest(writer.connection, digest)
+            return writer.ask_change(row, reason, shown)
+
+        return await self._write(actor, work)
+
+    async def reject(
+        self, digest: str, *, actor: str, reason: str, shown: str | None = None
+    ) -> ToolVersion:
         """Say no to a quarantined version; it is revoked then.
 
         Raises:
@@ -141,7 +167,7 @@ class ToolStore:
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.take_back(row, EventType.REJECTED, reason)
+            return writer.take_back(row, EventType.REJECTED, reason, shown=shown)
 
         return await self._write(actor, work)
 

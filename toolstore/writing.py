@@ -12,7 +12,7 @@ from policies.value import canonical_json, sha256_digest
 from toolstore import logbook, reading, tables
 from toolstore.assemble import VersionRow, details_of
 from toolstore.blobs import put_blobs
-from toolstore.errors import ToolNotFoundError, TransitionError
+from toolstore.errors import ToolNotFoundError, TransitionError, VoteOvertakenError
 from toolstore.events import Birth, EventDetail, EventType, is_allowed, skeleton, time_text
 from toolstore.journal import Journal
 from toolstore.models import Event, Lifecycle, Submission, ToolRef, ToolVersion
@@ -36,9 +36,12 @@ class Writer:
             self._admit_again(row, submission)
         return self._finish(submission.digest)
 
-    def approve(self, row: VersionRow, approval: Approval, decision: Decision) -> ToolVersion:
+    def approve(
+        self, row: VersionRow, approval: Approval, decision: Decision, after: int | None
+    ) -> ToolVersion:
         """Make a quarantined version the approved one; see `ToolStore.approve`."""
         version = reading.load(self.connection, row)
+        self._unchanged_since(row, after)
         if approval.digest != version.digest:
             raise TransitionError(
                 row.ref,
@@ -46,7 +49,7 @@ class Writer:
                 "look at it again and approve what is shown",
             )
         self._require(row, EventType.APPROVED)
-        detail = EventDetail(approval=approval, decision=decision)
+        detail = EventDetail(approval=approval, decision=decision, shown=approval.shown or None)
         if decision.allowed:
             self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
         elif decision.needs_review:
@@ -56,13 +59,27 @@ class Writer:
             raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
         return self._finish(row.digest)
 
-    def take_back(self, row: VersionRow, kind: EventType, reason: str) -> ToolVersion:
+    def take_back(
+        self, row: VersionRow, kind: EventType, reason: str, *, shown: str | None = None
+    ) -> ToolVersion:
         """Reject or revoke; see `ToolStore.reject` and `ToolStore.revoke`."""
         # The log's word, not the table's: taking back also mends a derived state that was changed.
         row = replace(row, state=self._last_event(row).to_state.value)
         self._require(row, kind)
-        self._journal.record(row, kind, reason)
+        self._journal.record(row, kind, reason, EventDetail(shown=shown))
         return self._finish(row.digest)
+
+    def ask_change(self, row: VersionRow, reason: str, shown: str | None) -> ToolVersion:
+        """Ask the author for a change; see `ToolStore.ask_change`."""
+        reading.load(self.connection, row)
+        self._require(row, EventType.CHANGE_ASKED)
+        self._journal.record(row, EventType.CHANGE_ASKED, reason, EventDetail(shown=shown))
+        return self._finish(row.digest)
+
+    def _unchanged_since(self, row: VersionRow, after: int | None) -> None:
+        """Refuse a vote whose decision rests on less than what the log has by now."""
+        if after is not None and row.state_event != after:
+            raise VoteOvertakenError(row.ref, after, row.state_event or 0)
 
     def rollback(self, name: str, reason: str, to: ToolRef | None) -> ToolVersion:
         """Go back to an earlier version; see `ToolStore.rollback`."""
@@ -248,6 +265,7 @@ class Writer:
 _PASSIVE = {
     EventType.APPROVED: "approved; only a quarantined version can",
     EventType.REJECTED: "rejected; only a quarantined version can, and `revoke` takes others back",
+    EventType.CHANGE_ASKED: "sent back for a change; only a quarantined version can",
     EventType.REVOKED: "revoked again",
     EventType.RESTORED: "gone back to; only a deprecated version can",
 }
