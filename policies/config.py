@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from difflib import get_close_matches
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ from policies.rules import (
     ReviewedByPeople,
     TrialsWereReal,
 )
+from policies.upgrades import BehavesAsBefore
 from policies.value import Value, canonical_json, sha256_digest
 
 SHIPPED_PROFILES = ("local", "production", "team")
@@ -183,6 +185,54 @@ class ToolCallSettings(Value):
     """Of one outermost call, at all depths together."""
 
 
+class ReplaySettings(Value):
+    """Which calls are recorded, and what a new version's other behaviour means."""
+
+    calls: bool = True
+    """Whether calls are recorded: digests of arguments and result, outcome, times, memory."""
+
+    bodies: bool = False
+    """Whether arguments and results themselves are kept as well, redacted."""
+
+    redact: tuple[str, ...] = Field(default=(), max_length=50)
+    """Regular expressions; what they match in a body is struck out, besides granted secrets."""
+
+    body_bytes: int = Field(default=16_384, ge=64, le=MIB)
+    """Ceiling of the arguments and result of one call together; larger ones are not kept."""
+
+    keep_calls: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Of each version, the latest."""
+
+    keep_days: int = Field(default=90, ge=1, le=3_650)
+    runs: int = Field(default=50, ge=0, le=500)
+    """At most so many recorded calls are run again, the most diverse ones."""
+
+    at_least: int = Field(default=25, ge=0, le=500)
+    """Where fewer calls are recorded, generated arguments make up for it."""
+
+    on_difference: Literal["allow", "review", "refuse"] = "allow"
+    """What it means that a new version answers differently from the approved one. Under the
+    others, a person is asked as well where nothing could be compared."""
+
+    @field_validator("redact")
+    @classmethod
+    def _patterns(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            try:
+                re.compile(text)
+            except re.error as error:
+                raise ValueError(f"{text!r} is no regular expression: {error}") from None
+        return texts
+
+
+class DuplicateSettings(Value):
+    """Tools that are there already."""
+
+    check: Literal["none", "text", "behaviour"] = "behaviour"
+    """How far a proposed tool is compared with those of the store: by its text alone (without
+    names of locals, comments and the like), or also by what it does on the same arguments."""
+
+
 class PolicyProfile(Value):
     """A policy file, exactly as understood."""
 
@@ -200,6 +250,8 @@ class PolicyProfile(Value):
     secrets: dict[SecretName, SecretGrant] = Field(default={}, max_length=100)
     files: FileSettings = FileSettings()
     tools: ToolCallSettings = ToolCallSettings()
+    replay: ReplaySettings = ReplaySettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
 
     @property
     def digest(self) -> str:
@@ -220,6 +272,7 @@ class PolicyProfile(Value):
                     minimum=evidence.property_runs,
                     on_failure=Verdict(evidence.property_failures),
                 ),
+                BehavesAsBefore(on_difference=Verdict(self.replay.on_difference)),
                 LevelAllowed(
                     allowed=frozenset(admission.levels),
                     automatic=frozenset(admission.automatic_levels),
@@ -286,6 +339,8 @@ def _keys_of(section: str) -> list[str]:
         "network": NetworkSettings,
         "files": FileSettings,
         "tools": ToolCallSettings,
+        "replay": ReplaySettings,
+        "duplicates": DuplicateSettings,
     }
     if section.startswith("secrets."):
         return sorted(SecretGrant.model_fields)

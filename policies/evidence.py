@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import (
+    AwareDatetime,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from policies.findings import Finding, Severity
+from policies.outcomes import Outcome
 from policies.permissions import LintLevel
+from policies.replay import Replay
 from policies.value import JsonObject, Value, canonical_json, sha256_digest
 
-
-class Outcome(StrEnum):
-    """What came of one run. All of it is the guest's doing: failures of ours are exceptions."""
-
-    RETURNED = "returned"
-    RAISED = "raised"
-    TIMED_OUT = "timed_out"
-    OUT_OF_MEMORY = "out_of_memory"
-    LIMIT_EXCEEDED = "limit_exceeded"
-    """Stopped by a ceiling other than time and memory: output, size of the result, CPU, files."""
-
-    CRASHED = "crashed"
-    """The process ended without an answer: a signal, `os._exit`, a broken interpreter."""
-
-    PROTOCOL_BROKEN = "protocol_broken"
-    """What came back is not one well-formed answer: forged, doubled, partial, or not JSON."""
+__all__ = ["Evidence", "LintReport", "Outcome", "Trial", "TrialKind"]
 
 
 class TrialKind(StrEnum):
@@ -93,10 +86,21 @@ class Evidence(Value):
     findings: tuple[Finding, ...] = ()
     """What the trials found."""
 
+    replay: Replay | None = None
+    """How it behaves beside the version that it is to replace; None where there is none."""
+
     produced_by: str
     """Program and version, such as `toolkiln 0.1.0`."""
 
     produced_at: AwareDatetime
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, inner: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Evidence that was kept before there were replays has the same bytes, and digest, still.
+        fields: dict[str, object] = inner(self)
+        if self.replay is None:
+            fields.pop("replay", None)
+        return fields
 
     @property
     def digest(self) -> str:
