@@ -38,7 +38,7 @@ _MORE_LETTERS: Final = {
 """Letters of other alphabets that are drawn like one of ours, of Unicode's table of confusables."""
 
 _MORE_SIGNS: Final = {
-    **dict(zip("\u037e։ː∶⁄∕․ǃ＝⹀＿∗❨❩﹙﹚", ";:::://.!==_*()()", strict=True)),
+    **dict(zip("\u037e։ː∶⁄∕․ǃ＝⹀＿∗❨❩﹙﹚", ";::://.!==_*()()", strict=True)),
 }
 """Signs likewise; typographic quotes and dashes are left out, for people write them in prose."""
 
