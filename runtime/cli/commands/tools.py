@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from pydantic import JsonValue
 
-from policies.display import escape_text
 from policies.value import JsonObject
+from runtime.cli import exchange
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref, version_before
-from runtime.cli.options import PolicyName, Principal
+from runtime.cli.options import Principal
 from runtime.cli.output import (
     AsJson,
     answer_no,
@@ -35,13 +34,11 @@ if TYPE_CHECKING:
     from policies.evidence import Trial
     from runtime.admission import Proof
     from runtime.messages import ToolSpec
-    from runtime.outcome import DefinitionOutcome
     from runtime.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check and change the tools in the store.")
 
 LISTED_STATES: Final = (Lifecycle.APPROVED, Lifecycle.QUARANTINED)
-MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:…")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
@@ -365,70 +362,5 @@ def announce(
         print_lines([f"{version.ref} {what}, {version.digest}"])
 
 
-@app.command()
-def export(
-    ctx: typer.Context,
-    ref: Ref,
-    *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
-    ] = None,
-) -> None:
-    """Write a version as one JSON bundle, which `tools import` takes elsewhere."""
-    from toolstore.bundle import export_bundle  # noqa: PLC0415 - lists do without
-
-    version, _ = run_async(find_with_parent(settings_of(ctx), ref))
-    data = export_bundle(version)
-    if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
-    say(f"{version.ref} written to {output}")
-
-
-@app.command("import")
-def import_(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="A bundle that `tools export` wrote, or -.")],
-    *,
-    policy: PolicyName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take an exported tool through lint, trials and policy here; exit code 1 if not admitted."""
-    settings = settings_of(ctx, policy=policy)
-    outcome = run_async(_import(settings, _read_bytes(file)))
-    if as_json:
-        print_json(outcome.to_json())
-    else:
-        from runtime.cli.commands.define import show_outcome  # noqa: PLC0415 - lists do without
-
-        show_outcome(settings, outcome)
-    if not outcome.admitted:
-        answer_no()
-
-
-async def _import(settings: Settings, data: bytes) -> DefinitionOutcome:
-    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
-    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
-
-    with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
-        async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
-            return await runtime.import_bundle(data, on_event=renderer.admission)
-
-
-def _read_bytes(name: str) -> bytes:
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_BUNDLE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {escape_text(name)}: {error.strerror or error}") from None
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_BUNDLE_BYTES} bytes")
-    return data
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_)
