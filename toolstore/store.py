@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
-from toolstore import audit, logbook, reading
+from toolstore import audit, calls, forms, logbook, reading
 from toolstore.assemble import VersionRow
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.events import EventType
@@ -310,6 +310,44 @@ class ToolStore:
     async def verify(self) -> VerifyReport:
         """Check every byte, version, link and derived state; damage is the answer, not an error."""
         return await audit.verify(self._reads)
+
+    # -- calls, and tools alike ------------------------------------------------------------------
+
+    async def record_calls(
+        self, records: Sequence[calls.CallRecord], *, keep: int, before: datetime
+    ) -> None:
+        """Keep calls, and forget what came before a time or is beyond `keep` of a version.
+
+        Raises:
+            StoreBusyError: nothing was written, and a retry mends it.
+        """
+        versions = {record.version for record in records}
+
+        def work(connection: Connection) -> None:
+            calls.add(connection, records)
+            calls.prune(connection, versions, keep=keep, before=before)
+
+        await self._writes.run(work)
+
+    async def calls_of(
+        self, digest: str, *, limit: int, with_body: bool = False
+    ) -> tuple[calls.CallRecord, ...]:
+        """The latest recorded calls of a version, latest first."""
+        return await self._reads.run(
+            partial(calls.latest, version=digest, limit=limit, with_body=with_body)
+        )
+
+    async def note_form(self, digest: str, *, normal: str, shape: str) -> None:
+        """Keep what finds tools equal to a version: see `policies.normal`."""
+        await self._writes.run(partial(forms.note, version=digest, normal=normal, shape=shape))
+
+    async def approved_alike(
+        self, *, normal: str | None = None, shape: str | None = None, limit: int = 20
+    ) -> tuple[ToolRef, ...]:
+        """Exact references of approved versions of that form, the latest approved first."""
+        return await self._reads.run(
+            partial(forms.approved_alike, normal=normal, shape=shape, limit=limit)
+        )
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -119,6 +121,44 @@ log_head: Final = Table(
     Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
     Column("sequence", Integer, nullable=False),
     Column("hash", Text, nullable=False),
+)
+
+# Calls, and what finds equal tools (r0004). Calls are observations: they are pruned, and nothing
+# is decided from them alone.
+
+call: Final = Table(
+    "call",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False),
+    Column("session", Text),
+    Column("tenant", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("result", Text),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text),
+    Column("execute_seconds", Float, nullable=False),
+    Column("total_seconds", Float, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Column("at", Text, nullable=False),
+    Column("body", Text, index=True),
+    Index(None, "version", "id"),
+    Index(None, "at"),
+)
+
+call_body: Final = Table(
+    "call_body",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+
+version_form: Final = Table(
+    "version_form",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("normal", Text, nullable=False, index=True),
+    Column("shape", Text, nullable=False, index=True),
 )
 
 APPEND_ONLY: Final = ("blob", "tool", "tool_version", "evidence", "event")
