@@ -1,171 +1,44 @@
-"""The database: opened safely, brought to the present tables, its errors in our words.
-
-What is particular to SQLite stands here and in the migrations' triggers, nowhere else.
-
-Every commit is synced to the disk (`synchronous=FULL`): a revocation that was acknowledged is
-still there after a power cut. A process killed at any point leaves a log from which SQLite
-restores the last commit.
-"""
+"""Which database a location means, and what may be asked of either kind."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, create_engine, event, exc
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
-from toolstore import files
-from toolstore.errors import StoreBusyError, StoreDamagedError, StoreUnusableError
-from toolstore.layout import APPLICATION_ID, HEAD_REVISION, REVISIONS, database_revision
-from toolstore.tables import APPEND_ONLY
+from toolstore import sqlite
+from toolstore.database import BUSY_SECONDS, Database
 
-BUSY_SECONDS: Final = 30.0
-_UNUSABLE: Final = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    }
-)
+Location: TypeAlias = Path | str
+"""A folder (SQLite), or a URL `postgresql://user@host/database`."""
+
+_SCHEMES: Final = ("postgresql://", "postgres://")
 
 
-def prepare(folder: Path, busy_seconds: float) -> Path:
-    """Make the store where it is missing, and bring its tables to the present revision.
+def is_server(location: Location) -> bool:
+    """Whether `location` is the URL of a server, rather than a folder."""
+    return str(location).startswith(_SCHEMES)
 
-    Returns:
-        The path of the database.
+
+def database_at(location: Location, busy_seconds: float = BUSY_SECONDS) -> Database:
+    """The database at `location`; nothing is opened yet.
 
     Raises:
-        StoreUnusableError: the folder or file cannot be used, or a later program made it.
-        StoreDamagedError: the file is a link, no database, or another program's.
-        StoreBusyError: another process kept the lock.
+        StoreUnusableError: the URL cannot be read, or the driver is not installed.
     """
-    database = files.make_store_folder(folder)
-    with translated_errors(database, busy_seconds):
-        if _is_current(database, busy_seconds):
-            return database
-        with files.exclusive(folder, busy_seconds):
-            if not _is_current(database, busy_seconds):
-                _migrate(database, busy_seconds)
-    return database
+    if not is_server(location):
+        return sqlite.SqliteDatabase(Path(location), busy_seconds)
+    # The driver is an extra, and takes time to import.
+    from toolstore.postgres import PostgresDatabase  # noqa: PLC0415 - see above
 
-
-def connect(database: Path, busy_seconds: float, *, writes: bool) -> Connection:
-    """A connection whose transactions take the write lock at once (`writes`) or never."""
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: raw_connection(database, busy_seconds, writes=writes),
-        poolclass=NullPool,
-    )
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine.connect()
-
-
-def raw_connection(database: Path, busy_seconds: float, *, writes: bool) -> sqlite3.Connection:
-    """A connection of the driver, set up; it may move between threads, one at a time."""
-    connection = sqlite3.connect(
-        f"file:{quote(str(database))}?mode=rw",
-        uri=True,
-        timeout=busy_seconds,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        # Without this, INSERT OR REPLACE deletes rows past the triggers that forbid it.
-        connection.execute("PRAGMA recursive_triggers=ON")
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA cell_size_check=ON")
-        if not writes:
-            connection.execute("PRAGMA query_only=ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def translated_errors(database: Path, busy_seconds: float) -> Iterator[None]:
-    """Turn the database's errors into the store's."""
-    try:
-        yield
-    except exc.DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.Error):
-            raise
-        raise _in_our_words(error.orig, database, busy_seconds) from error
-    except sqlite3.Error as error:
-        raise _in_our_words(error, database, busy_seconds) from error
+    return PostgresDatabase.at(str(location), busy_seconds)
 
 
 def structure_problems(connection: Connection) -> list[str]:
     """What the database itself finds wrong with its pages, references and triggers."""
-    problems = [
-        str(row[0])
-        for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")
-        if row[0] != "ok"
-    ]
-    problems += [
-        f"a row of {row[0]} refers to one of {row[2]} that is missing"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-    ]
-    present = {
-        row[0]
-        for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='trigger'")
-    }
-    wanted = {
-        f"{table}_no_{action}"
-        for table in APPEND_ONLY
-        for action in ("update", "delete", "replace")
-    }
-    problems += [f"the trigger {name} is missing" for name in sorted(wanted - present)]
-    problems += [f"the trigger {name} is not ours" for name in sorted(present - wanted)]
-    return problems
+    if connection.dialect.name == "sqlite":
+        return sqlite.structure_problems(connection)
+    from toolstore.postgres import structure_problems  # noqa: PLC0415 - see above
 
-
-def _in_our_words(error: sqlite3.Error, database: Path, busy_seconds: float) -> Exception:
-    # Errors that the driver itself raises have no code; the low byte is the primary one.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return StoreBusyError(busy_seconds)
-    if code in _UNUSABLE:
-        return StoreUnusableError(
-            str(database), str(error), advice="Nothing was written; mend the disk and retry."
-        )
-    return StoreDamagedError(f"{database} does not answer as a store must ({error})")
-
-
-def _is_current(database: Path, busy_seconds: float) -> bool:
-    with closing(raw_connection(database, busy_seconds, writes=False)) as connection:
-        revision = database_revision(connection, database)
-        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if revision is not None and revision not in REVISIONS:
-        raise StoreUnusableError(
-            str(database),
-            f"its tables are of revision {revision!r}, which this program does not know",
-            advice="A later toolkiln made it; use that one.",
-        )
-    return revision == HEAD_REVISION and mode == "wal"
-
-
-def _migrate(database: Path, busy_seconds: float) -> None:
-    # alembic takes longer to import than all the rest; a store at head never needs it.
-    from toolstore.migrations import upgrade  # noqa: PLC0415 - see above
-
-    with closing(raw_connection(database, busy_seconds, writes=True)) as raw:
-        raw.execute("PRAGMA journal_mode=WAL")
-        raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    with connect(database, busy_seconds, writes=True) as connection, connection.begin():
-        upgrade(connection)
+    return structure_problems(connection)

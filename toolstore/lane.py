@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
+from toolstore.database import Database
 from toolstore.errors import StoreUnusableError
-from toolstore.index import connect, translated_errors
 
 T = TypeVar("T")
 
@@ -23,11 +22,11 @@ class Lane:
     then there wholly or, if it failed, not at all.
     """
 
-    def __init__(self, database: Path, busy_seconds: float, *, writes: bool) -> None:
+    def __init__(self, database: Database, *, writes: bool) -> None:
         self._database = database
-        self._busy_seconds = busy_seconds
         self._writes = writes
         self._connection: Connection | None = None
+        self._begun = False
         self._closed = False
         name = f"toolstore-{'write' if writes else 'read'}"
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -42,7 +41,7 @@ class Lane:
         """
         if self._closed:
             raise StoreUnusableError(
-                str(self._database), "it was closed", advice="Open the store again."
+                self._database.where, "it was closed", advice="Open the store again."
             )
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._transaction, work)
@@ -57,11 +56,26 @@ class Lane:
         self._thread.shutdown()
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        with translated_errors(self._database, self._busy_seconds):
-            if self._connection is None:
-                self._connection = connect(self._database, self._busy_seconds, writes=self._writes)
-            with self._connection.begin():
-                return work(self._connection)
+        with self._database.translated_errors():
+            kept = self._connection is not None
+            try:
+                return self._attempt(work)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._disconnect()
+                # A server that was started anew meanwhile: what wrote nothing is tried again.
+                if not kept or (self._writes and self._begun):
+                    raise
+            return self._attempt(work)
+
+    def _attempt(self, work: Callable[[Connection], T]) -> T:
+        self._begun = False
+        if self._connection is None:
+            self._connection = self._database.connect(writes=self._writes)
+        with self._connection.begin():
+            self._begun = True
+            return work(self._connection)
 
     def _disconnect(self) -> None:
         if self._connection is not None:

@@ -9,13 +9,32 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from toolstore.errors import StoreDamagedError
+from toolstore.errors import StoreDamagedError, StoreUnusableError
 
 APPLICATION_ID: Final = 0x746B6C6E  # "tkln"
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """All revisions of the tables, oldest first."""
 
 HEAD_REVISION: Final = REVISIONS[-1]
+
+
+def revisions_after(revision: str | None) -> tuple[str, ...]:
+    """The revisions that tables of `revision` lack, oldest first."""
+    return REVISIONS if revision is None else REVISIONS[REVISIONS.index(revision) + 1 :]
+
+
+def check_revision(revision: str | None, where: str) -> None:
+    """Refuse tables that this program does not know.
+
+    Raises:
+        StoreUnusableError: a later program made them.
+    """
+    if revision is not None and revision not in REVISIONS:
+        raise StoreUnusableError(
+            where,
+            f"its tables are of revision {revision!r}, which this program does not know",
+            advice="A later toolkiln made it; use that one.",
+        )
 
 
 def database_revision(connection: sqlite3.Connection, database: Path) -> str | None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -15,10 +14,11 @@ from sqlalchemy import Connection
 from policies.decision import Approval, Decision
 from toolstore import audit, calls, forms, logbook, reading
 from toolstore.assemble import VersionRow
+from toolstore.database import BUSY_SECONDS, Database
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.events import EventType
 from toolstore.head import Head
-from toolstore.index import BUSY_SECONDS, prepare
+from toolstore.index import Location, database_at
 from toolstore.lane import Lane
 from toolstore.models import (
     Event,
@@ -45,38 +45,39 @@ def utc_now() -> datetime:
 
 
 class ToolStore:
-    """Keeps accepted tools in one folder that any number of processes share.
+    """Keeps accepted tools where any number of processes share them: a folder, or PostgreSQL.
 
     Every change is one transaction, on the disk before the call returns. What is read as a
     `ToolVersion` was verified against digest, evidence and log; summaries are the tables' word
     and good for showing.
     """
 
-    def __init__(
-        self, database: Path, *, busy_seconds: float, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._reads = Lane(database, busy_seconds, writes=False)
-        self._writes = Lane(database, busy_seconds, writes=True)
-        self._head = Head(database, busy_seconds)
+        self._reads = Lane(database, writes=False)
+        self._writes = Lane(database, writes=True)
+        self._head = Head(database)
 
     @classmethod
     async def open(
         cls,
-        folder: Path,
+        location: Location,
         *,
         busy_seconds: float = BUSY_SECONDS,
         clock: Callable[[], datetime] = utc_now,
     ) -> Self:
-        """Open the store in `folder`; made where it is missing, brought up to date where old.
+        """Open the store at `location`: a folder, or a URL `postgresql://user@host/database`.
+
+        It is made where it is missing. One in a folder is brought up to date where it is old;
+        one on a server, which others use too, is not (`toolkiln store migrate` does).
 
         Raises:
-            StoreUnusableError: the folder cannot be used, or a later program made the store.
-            StoreDamagedError: the file is a link, no database, or another program's.
+            StoreUnusableError: the place cannot be used, or another program's time made the store.
+            StoreDamagedError: it is a link, no database, or another program's.
             StoreBusyError: another process kept the lock for `busy_seconds`.
         """
-        database = await asyncio.to_thread(prepare, folder, busy_seconds)
-        return cls(database, busy_seconds=busy_seconds, clock=clock)
+        database = await asyncio.to_thread(_prepared, location, busy_seconds)
+        return cls(database, clock=clock)
 
     async def close(self) -> None:
         """Finish what was begun and let go of the files; safe to do twice."""
@@ -384,6 +385,12 @@ class ToolStore:
             for ref, error in damaged:
                 on_damage(ref, error)
         return found
+
+
+def _prepared(location: Location, busy_seconds: float) -> Database:
+    database = database_at(location, busy_seconds)
+    database.prepare()
+    return database
 
 
 def _get(connection: Connection, ref: ToolRef) -> ToolVersion:

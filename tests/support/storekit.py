@@ -12,7 +12,7 @@ from factories import make_submission
 from sqlalchemy import insert
 
 from policies.value import canonical_json, sha256_digest
-from toolstore import index, tables
+from toolstore import sqlite, tables
 from toolstore.events import (
     Birth,
     EventDetail,
@@ -64,14 +64,14 @@ def bulk_submission(number: int) -> Submission:
 
 def fill(folder: Path, count: int) -> None:
     """Put `count` approved tools into a new store in one transaction."""
-    database = index.prepare(folder, 30.0)
+    database = sqlite.prepare(folder, 30.0)
     rows: dict[str, list[dict[str, object]]] = {table: [] for table in tables.metadata.tables}
     link, blobs = Link(), dict[str, bytes]()
     for number in range(count):
         link = _add(bulk_submission(number), number + 1, link, rows, blobs)
     rows["blob"] = [{"digest": digest, "bytes": content} for digest, content in blobs.items()]
     rows["log_head"] = [{"id": 1, "sequence": link.sequence, "hash": link.hash}]
-    with index.connect(database, 30.0, writes=True) as connection, connection.begin():
+    with sqlite.connect(database, 30.0, writes=True) as connection, connection.begin():
         for table in tables.metadata.sorted_tables:
             if rows[table.name]:
                 connection.execute(insert(table), rows[table.name])

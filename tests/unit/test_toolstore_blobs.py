@@ -14,7 +14,7 @@ from storekit import tampering
 
 from policies.source import Example, ToolSource
 from policies.value import canonical_json, sha256_digest
-from toolstore import index
+from toolstore import sqlite
 from toolstore.blobs import put_blobs, read_blobs
 from toolstore.errors import StoreDamagedError
 from toolstore.models import version_digest
@@ -45,8 +45,8 @@ sources = st.builds(
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    database = index.prepare(tmp_path, 5.0)
-    with index.connect(database, 5.0, writes=True) as opened:
+    database = sqlite.prepare(tmp_path, 5.0)
+    with sqlite.connect(database, 5.0, writes=True) as opened:
         yield opened
 
 

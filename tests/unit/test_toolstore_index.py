@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from factories import make_submission
 
-from toolstore import index
+from toolstore import index, sqlite
 from toolstore.errors import StoreBusyError, StoreDamagedError, StoreUnusableError
 from toolstore.files import DATABASE_NAME, exclusive
 from toolstore.layout import HEAD_REVISION, REVISIONS
@@ -60,7 +60,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
 
     with pytest.raises(StoreUnusableError, match="chmod 700"):
-        index.prepare(tmp_path, 5.0)
+        sqlite.prepare(tmp_path, 5.0)
     with pytest.raises(StoreUnusableError, match="chmod 700"):
         summaries_sync(tmp_path)
 
@@ -93,7 +93,7 @@ async def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None
 async def test_a_store_of_another_kind_is_refused(
     tmp_path: Path, statement: str, error: type[Exception], words: str
 ) -> None:
-    index.prepare(tmp_path, 5.0)
+    sqlite.prepare(tmp_path, 5.0)
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as connection:
         connection.execute(statement)
 
@@ -102,9 +102,9 @@ async def test_a_store_of_another_kind_is_refused(
 
 
 def test_the_migrations_make_the_tables_that_the_queries_use(tmp_path: Path) -> None:
-    database = index.prepare(tmp_path, 5.0)
+    database = sqlite.prepare(tmp_path, 5.0)
 
-    with index.connect(database, 5.0, writes=False) as connection, connection.begin():
+    with sqlite.connect(database, 5.0, writes=False) as connection, connection.begin():
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert index.structure_problems(connection) == []
 
@@ -117,19 +117,19 @@ def test_the_head_that_needs_no_alembic_is_the_head_that_alembic_knows() -> None
 
 
 def test_the_database_is_set_up_to_last(tmp_path: Path) -> None:
-    database = index.prepare(tmp_path, 5.0)
+    database = sqlite.prepare(tmp_path, 5.0)
 
     def pragma(name: str) -> object:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
-    with closing(index.raw_connection(database, 5.0, writes=True)) as connection:
+    with closing(sqlite.raw_connection(database, 5.0, writes=True)) as connection:
         assert pragma("journal_mode") == "wal"
         assert pragma("synchronous") == 2
         assert pragma("foreign_keys") == 1
         assert pragma("busy_timeout") == 5000
         assert pragma("recursive_triggers") == 1
     with (
-        closing(index.raw_connection(database, 5.0, writes=False)) as reader,
+        closing(sqlite.raw_connection(database, 5.0, writes=False)) as reader,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         reader.execute("DELETE FROM log_head")
@@ -235,7 +235,7 @@ def test_the_quick_list_leaves_what_it_cannot_read(tmp_path: Path, content: byte
 def test_no_more_is_imported_than_is_needed(
     tmp_path: Path, statement: str, absent: set[str]
 ) -> None:
-    index.prepare(tmp_path, 5.0)
+    sqlite.prepare(tmp_path, 5.0)
     program = f"{statement}\nimport sys\nprint(*sys.modules)"
 
     done = subprocess.run(
