@@ -120,7 +120,7 @@ def _needs(permissions: Permissions) -> str:
 
 def _how_to_run(version: ToolVersion) -> str:
     arguments = version.source.examples[0].arguments if version.source.examples else {}
-    call = _shell_word(json.dumps(arguments))
+    call = _shell_word(_ascii(arguments))
     with_toolkiln = (
         "With toolkiln, in its sandbox, after it proved the tool again:\n\n"
         f"```sh\ntoolkiln verify {BUNDLE}\n"
@@ -185,13 +185,13 @@ def _evidence_section(version: ToolVersion) -> str:
 
 def _fenced(value: object) -> str:
     """JSON in a fence that nothing in it can close: its characters are ASCII, without backticks."""
-    text = json.dumps(value, indent=2, ensure_ascii=True).replace("`", r"\u0060")
+    text = _ascii(value, indent=2).replace("`", r"\u0060")
     return f"```json\n{text}\n```\n"
 
 
 def _prose(text: str) -> str:
-    """An author's words as text: no markup in them is markup."""
-    shown = escape_text(text)
+    """An author's words as one line of text: no markup in them is markup."""
+    shown = escape_text(" ".join(text.split()), keep_newlines=False)
     return "".join(f"\\{each}" if each in _MARKUP else each for each in shown)
 
 
@@ -205,4 +205,9 @@ def _shell_word(text: str) -> str:
 
 
 def _pretty(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=True) + "\n").encode()
+    return (_ascii(value, indent=2) + "\n").encode()
+
+
+def _ascii(value: object, indent: int | None = None) -> str:
+    """JSON in which nothing acts on a terminal or hides from a reader."""
+    return json.dumps(value, indent=indent, ensure_ascii=True).replace("\x7f", r"\u007f")
