@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -233,6 +235,30 @@ class DuplicateSettings(Value):
     names of locals, comments and the like), or also by what it does on the same arguments."""
 
 
+CedarName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.cedar$")]
+RoleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Member = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class AccessSettings(Value):
+    """Who may do what. Without Cedar files: people everything, models make and call tools."""
+
+    policies: tuple[CedarName, ...] = Field(default=(), max_length=20)
+    """Cedar files that stand beside the policy file; all their rules count."""
+
+    roles: dict[RoleName, tuple[Member, ...]] = Field(default={}, max_length=200)
+    """Who is in which role: `ada` or `person:ada`, `agent:MODEL`, `role:OTHER`."""
+
+    files: dict[str, str] = Field(default={}, max_length=20)
+    """The text of each of `policies`, put in where the policy file is read, so that the policy's
+    digest covers it; it cannot be written in a policy file."""
+
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """Name and text of the Cedar files, in their order."""
+        return tuple((name, self.files[name]) for name in self.policies)
+
+
 class PolicyProfile(Value):
     """A policy file, exactly as understood."""
 
@@ -252,11 +278,17 @@ class PolicyProfile(Value):
     tools: ToolCallSettings = ToolCallSettings()
     replay: ReplaySettings = ReplaySettings()
     duplicates: DuplicateSettings = DuplicateSettings()
+    access: AccessSettings = AccessSettings()
+
+    @property
+    def text(self) -> bytes:
+        """Every setting as canonical JSON, Cedar files included: what `digest` is over."""
+        return canonical_json(self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:
         """Identity of the rules: equal iff every setting is."""
-        return sha256_digest(canonical_json(self.model_dump(mode="json")))
+        return sha256_digest(self.text)
 
     @property
     def policy(self) -> Policy:
@@ -288,8 +320,23 @@ class PolicyProfile(Value):
         )
 
 
-def load_profile(text: str, *, origin: str) -> PolicyProfile:
+NO_FILES: Mapping[str, str] = MappingProxyType({})
+
+
+def cedar_files(text: str) -> tuple[str, ...]:
+    """The Cedar files that the text of a policy file names; none where it is not understood."""
+    try:
+        named = tomllib.loads(text)["access"]["policies"]
+        return AccessSettings(policies=named).policies
+    except (KeyError, TypeError, tomllib.TOMLDecodeError, ValidationError):
+        return ()  # `load_profile` says what is wrong with it
+
+
+def load_profile(text: str, *, origin: str, files: Mapping[str, str] = NO_FILES) -> PolicyProfile:
     """Read the text of a policy file; `origin` names it in messages.
+
+    `files` has the text of each Cedar file that `cedar_files` gives. Their rules are checked by
+    `policies.authorizers`, where they are used.
 
     Raises:
         PolicyConfigError: Not TOML, an unknown or missing key, or a value out of its range.
@@ -301,7 +348,16 @@ def load_profile(text: str, *, origin: str) -> PolicyProfile:
     try:
         profile = PolicyProfile.model_validate(fields)
     except ValidationError as error:
-        raise PolicyConfigError(origin, _explain(error)) from None
+        raise PolicyConfigError(origin, _explain(error, text)) from None
+    if profile.access.files:
+        raise PolicyConfigError(origin, "access.files cannot be written; name them in policies")
+    missing = [name for name in profile.access.policies if name not in files]
+    if missing:
+        raise PolicyConfigError(origin, f"the Cedar file {missing[0]!r} is not beside it")
+    access = profile.access.model_copy(
+        update={"files": {name: files[name] for name in profile.access.policies}}
+    )
+    profile = profile.model_copy(update={"access": access})
     stray = set(profile.admission.automatic_levels) - set(profile.admission.levels)
     if stray:
         raise PolicyConfigError(
@@ -312,19 +368,38 @@ def load_profile(text: str, *, origin: str) -> PolicyProfile:
     return profile
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem in words, with the nearest key where one is unknown."""
+def _explain(error: ValidationError, text: str) -> str:
+    """The first problem in words, with its line, and the nearest key where one is unknown."""
     problems = error.errors(include_url=False)
     unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
     problem = (unknown or problems)[0]
     path = ".".join(str(part) for part in problem["loc"])
+    line = _line_of(text, [str(part) for part in problem["loc"] if isinstance(part, str)])
+    where = f"line {line}: " if line else ""
     if problem["type"] != "extra_forbidden":
-        return f"{path}: {problem['msg']} (given: {problem['input']!r:.80})"
+        given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r:.80})"
+        return f"{where}{path}: {problem['msg']}{given}"
     section, _, key = path.rpartition(".")
     known = _keys_of(section)
     near = get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-    return f"unknown key {path!r}; {hint}"
+    return f"{where}unknown key {path!r}; {hint}"
+
+
+def _line_of(text: str, path: list[str]) -> int | None:
+    """The line of a key, as far as a look at the lines can tell: the TOML reader says none."""
+    section = ""
+    best: int | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            section = stripped.split("]")[0].strip("[ ")
+            if section == ".".join(path) or section == ".".join(path[:-1]):
+                best = number
+        key = stripped.partition("=")[0].strip().strip("\"'")
+        if section == ".".join(path[:-1]) and path and key == path[-1]:
+            return number
+    return best
 
 
 def _keys_of(section: str) -> list[str]:
@@ -341,6 +416,7 @@ def _keys_of(section: str) -> list[str]:
         "tools": ToolCallSettings,
         "replay": ReplaySettings,
         "duplicates": DuplicateSettings,
+        "access": AccessSettings,
     }
     if section.startswith("secrets."):
         return sorted(SecretGrant.model_fields)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol, assert_never
 
@@ -86,6 +88,9 @@ class Decision(Value):
     allowed: bool
     needs_review: bool
     reasons: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+    """Identifiers of the rules that determined it; one a reason where it came from rules."""
+
     policy_digest: str
 
 
@@ -113,14 +118,26 @@ class AllOf:
         """Refuse if any rule refuses; else ask for review if any does; else allow."""
         if not self._rules:
             return self._decision(Verdict.REFUSE, ("the policy has no rules, so it refuses",))
-        rulings = [rule.judge(request) for rule in self._rules]
+        rulings = self.rulings(request)
         for verdict in (Verdict.REFUSE, Verdict.REVIEW):
-            reasons = tuple(r.reason for r in rulings if r.verdict is verdict)
-            if reasons:
-                return self._decision(verdict, reasons)
-        return self._decision(Verdict.ALLOW, tuple(r.reason for r in rulings))
+            found = {rule: ruling for rule, ruling in rulings.items() if ruling.verdict is verdict}
+            if found:
+                return self._decision(verdict, _reasons(found), tuple(found))
+        return self._decision(Verdict.ALLOW, _reasons(rulings), tuple(rulings))
 
-    def _decision(self, verdict: Verdict, reasons: tuple[str, ...]) -> Decision:
+    def rulings(self, request: AdmissionRequest) -> dict[str, Ruling]:
+        """What every rule says, by the rule's identifier."""
+        found: dict[str, Ruling] = {}
+        for rule in self._rules:
+            name = rule_id(rule)
+            while name in found:  # the same rule with other settings
+                name += "+"
+            found[name] = rule.judge(request)
+        return found
+
+    def _decision(
+        self, verdict: Verdict, reasons: tuple[str, ...], rules: tuple[str, ...] = ()
+    ) -> Decision:
         match verdict:
             case Verdict.ALLOW:
                 allowed, needs_review = True, False
@@ -134,5 +151,16 @@ class AllOf:
             allowed=allowed,
             needs_review=needs_review,
             reasons=reasons,
+            rules=rules,
             policy_digest=self.digest,
         )
+
+
+def rule_id(rule: Rule) -> str:
+    """`no-error-findings` for `NoErrorFindings`: how decisions name a rule."""
+    words = re.findall(r"[A-Z][a-z0-9]*", type(rule).__name__)
+    return "-".join(words).lower()
+
+
+def _reasons(rulings: Mapping[str, Ruling]) -> tuple[str, ...]:
+    return tuple(ruling.reason for ruling in rulings.values())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from policies.config import SHIPPED_PROFILES, PolicyProfile, load_profile
+from policies.config import SHIPPED_PROFILES, PolicyProfile, cedar_files, load_profile
 from policies.errors import PolicyConfigError
 from runtime.settings import names_a_file
 
@@ -21,9 +21,16 @@ def read_profile(policy: str | Path) -> PolicyProfile:
         PolicyConfigError: There is none of that name or path, or it is not exactly understood.
     """
     name = str(policy)
-    text = _file_text(name) if names_a_file(name) else _shipped_text(name)
+    is_file = names_a_file(name)
+    text = _file_text(name) if is_file else _shipped_text(name)
     try:
-        return load_profile(text, origin=name)
+        files = {
+            beside: _file_text(str(Path(name).expanduser().parent / beside))
+            if is_file
+            else _shipped(beside)
+            for beside in cedar_files(text)
+        }
+        return load_profile(text, origin=name, files=files)
     except RecursionError:
         raise PolicyConfigError(name, "nested too deeply") from None
 
@@ -35,7 +42,12 @@ def _shipped_text(name: str) -> str:
         raise PolicyConfigError(
             repr(name), f"no profile of that name; {hint}; a file needs a path, such as ./{name}"
         )
-    return files("policies").joinpath("profiles", f"{name}.toml").read_text("utf-8")
+    return _shipped(f"{name}.toml")
+
+
+def _shipped(name: str) -> str:
+    """The text of a file that the program brings."""
+    return resources.files("policies").joinpath("profiles", name).read_text("utf-8")
 
 
 def _file_text(name: str) -> str:

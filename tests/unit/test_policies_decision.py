@@ -19,6 +19,7 @@ from policies.findings import Finding, Severity, Stage
 from policies.permissions import LintLevel, Permissions
 from policies.source import Example, ToolSource
 from policies.value import canonical_json
+from runtime.profiles import read_profile
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -32,8 +33,7 @@ SOURCE = ToolSource(
 
 
 def profile(name: str) -> PolicyProfile:
-    path = Path(policies.config.__file__).parent / "profiles" / f"{name}.toml"
-    return load_profile(path.read_text(), origin=name)
+    return read_profile(name)
 
 
 def trial(kind: TrialKind, **changes: object) -> Trial:
