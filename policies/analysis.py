@@ -6,6 +6,7 @@ from policies.evidence import LintReport
 from policies.findings import Finding
 from policies.limits import SourceLimits
 from policies.lint import lint
+from policies.normal import normal_digest
 from policies.permissions import LintLevel
 from policies.reporter import Reporter, arrange
 from policies.schema import ToolSchema, check_examples, extract_schema
@@ -23,6 +24,9 @@ class Analysis(Value):
 
     source_schema: ToolSchema | None
     """None where the source did not parse or has no callable function."""
+
+    normal: str | None = None
+    """Digest of the normal form: see `policies.normal`. None where there is no schema."""
 
 
 def analyse(source: ToolSource, limits: SourceLimits) -> Analysis:
@@ -44,7 +48,8 @@ def analyse(source: ToolSource, limits: SourceLimits) -> Analysis:
     findings += schema_findings
     if schema is not None:
         findings += check_examples(schema, source.examples)
-    return _analysis(source, findings, schema)
+    normal = None if schema is None else normal_digest(tree, schema.function)
+    return _analysis(source, findings, schema, normal)
 
 
 def analyse_text(source: ToolSource, limits: SourceLimits) -> Analysis | None:
@@ -73,8 +78,15 @@ def not_analysable(source: ToolSource, limits: SourceLimits, reason: str) -> Ana
     return without_parsing(source, [*check_text(source, limits), *report.findings])
 
 
-def _analysis(source: ToolSource, findings: list[Finding], schema: ToolSchema | None) -> Analysis:
+def _analysis(
+    source: ToolSource,
+    findings: list[Finding],
+    schema: ToolSchema | None,
+    normal: str | None = None,
+) -> Analysis:
     level: LintLevel = source.permissions.lint_level
     return Analysis(
-        report=LintReport(level=level, findings=arrange(findings)), source_schema=schema
+        report=LintReport(level=level, findings=arrange(findings)),
+        source_schema=schema,
+        normal=normal,
     )
