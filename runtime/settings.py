@@ -9,7 +9,8 @@ it may not widen what is allowed or move where anything goes:
   model must be one whose price is configured (else the budget would not hold);
 - `budget` downwards only;
 - `policy` only to a shipped profile that is stricter than the one in force;
-- nothing else: neither `home`, `base_url`, `api_key`, `docker_host`, `prices` nor `principal`.
+- nothing else: neither `home`, `store`, `base_url`, `api_key`, `docker_host`, `prices` nor
+  `principal`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretStr, ValidationError
 
 from policies.value import JsonObject, Value
 from runtime.errors import SettingsError
@@ -36,6 +38,7 @@ MAX_FILE_BYTES: Final = 256 * 1024
 STRICTER_PROFILES: Final = ("local", "team", "production")
 """The shipped profiles, each at least as strict as the one before it."""
 
+_SERVERS: Final = ("postgresql://", "postgres://")
 _PREFIX: Final = "TOOLKILN_"
 _FOREIGN: Final = {
     "OPENAI_API_KEY": "api_key",
@@ -97,6 +100,16 @@ def _absolute(path: object) -> object:
     return Path(path).expanduser().absolute() if isinstance(path, str | Path) else path
 
 
+def _store(given: SecretStr) -> SecretStr:
+    """A server's URL as it is, a folder absolute; the text may hold a password."""
+    text = given.get_secret_value()
+    if text.startswith(_SERVERS):
+        return given
+    if not text or "://" in text:
+        raise ValueError("write a folder, or postgresql://USER@HOST:PORT/DATABASE")
+    return SecretStr(str(Path(text).expanduser().absolute()))
+
+
 def _os_user() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
@@ -111,6 +124,9 @@ class Settings(Value):
         default=DEFAULT_HOME, validate_default=True
     )
     """The folder that all state lives under."""
+
+    store: Annotated[SecretStr, AfterValidator(_store)] | None = None
+    """Where the tool store is: a folder, or `postgresql://…`. None: `store` under the home."""
 
     policy: str = Field(default="local", min_length=1)
     """Name of a shipped profile, or the path of a policy file (anything with a `/` or `.toml`)."""
@@ -137,9 +153,18 @@ class Settings(Value):
     """Values that tools' requests get, by name in capitals; from the environment alone."""
 
     @property
-    def store_folder(self) -> Path:
-        """Where the tool store is."""
-        return self.home / "store"
+    def store_location(self) -> Path | str:
+        """Where the tool store is: a folder, or a server's URL, which may hold a password."""
+        if self.store is None:
+            return self.home / "store"
+        text = self.store.get_secret_value()
+        return text if text.startswith(_SERVERS) else Path(text)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store already; a server is always taken to have one."""
+        location = self.store_location
+        return isinstance(location, str) or location.exists()
 
     @property
     def sessions_folder(self) -> Path:
@@ -178,7 +203,7 @@ def read_settings(
 
     merged: JsonObject = {"home": str(home)}
     home_file, folder_file = home / FILE_NAME, (folder or Path.cwd()) / FILE_NAME
-    merged = _layer(merged, _policy_beside(_read_file(home_file), home), str(home_file))
+    merged = _layer(merged, _paths_beside(_read_file(home_file), home), str(home_file))
     if not _same_file(home_file, folder_file):
         asked, trusted = _read_file(folder_file), _checked(merged, str(home_file))
         merged = _layer(merged, asked, str(folder_file))
@@ -251,11 +276,23 @@ def _read_file(path: Path) -> JsonObject:
         raise SettingsError(f"{path}: cannot be read as TOML: {_reason(error)}") from None
     for key in sorted(_NOT_IN_FILES.keys() & found.keys()):
         raise SettingsError(f"{path}: `{key}` cannot be set in a file; {_NOT_IN_FILES[key]}")
-    if "api_key" in found and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    held = "`api_key`" if "api_key" in found else "a password in `store`"
+    secret = "api_key" in found or _has_password(found)
+    if secret and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SettingsError(
-            f"{path}: holds `api_key` and can be read by others; run `chmod 600 {path}`"
+            f"{path}: holds {held} and can be read by others; run `chmod 600 {path}`"
         )
     return found
+
+
+def _has_password(found: JsonObject) -> bool:
+    store = found.get("store")
+    try:
+        return isinstance(store, str) and (
+            urlsplit(store).password is not None or "password=" in store
+        )
+    except ValueError:
+        return True  # nobody can tell
 
 
 def _reason(error: Exception) -> str:
@@ -266,12 +303,15 @@ def _same_file(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
-def _policy_beside(layer: JsonObject, folder: Path) -> JsonObject:
-    """A relative path of a policy starts at its own file, not wherever the process stands."""
-    policy = layer.get("policy")
+def _paths_beside(layer: JsonObject, folder: Path) -> JsonObject:
+    """A relative path of policy or store starts at its own file, not where the process stands."""
+    policy, store = layer.get("policy"), layer.get("store")
+    moved: JsonObject = {}
     if isinstance(policy, str) and names_a_file(policy):
-        return layer | {"policy": str(folder / Path(policy).expanduser())}
-    return layer
+        moved["policy"] = str(folder / Path(policy).expanduser())
+    if isinstance(store, str) and store and "://" not in store:
+        moved["store"] = str(folder / Path(store).expanduser())
+    return layer | moved
 
 
 def names_a_file(policy: str) -> bool:

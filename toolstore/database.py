@@ -79,6 +79,10 @@ class Database(Protocol):
         """
         ...
 
+    def after_bulk(self, connection: Connection) -> None:
+        """Have generated keys go on behind rows that were put in with theirs."""
+        ...
+
     def head_reader(self) -> HeadReader:
         """A reader of the end of the log; connects when it is first asked."""
         ...

@@ -30,23 +30,23 @@ _QUERY: Final = """
 
 
 def summaries_sync(
-    folder: Path, states: Collection[Lifecycle] | None = None
+    location: Path | str, states: Collection[Lifecycle] | None = None
 ) -> tuple[ToolSummary, ...] | None:
     """What `ToolStore.summaries` says, without a thread, an event loop or SQLAlchemy.
 
     Returns:
-        None where the store is missing or not of the present revision: `ToolStore.open` makes
-        it or brings it up to date.
+        None where the store is on a server, is missing, or is not of the present revision:
+        `ToolStore.open` makes it or brings it up to date.
 
     Raises:
         StoreUnusableError: the folder cannot be used.
         StoreDamagedError: the file is a link, no database, or another program's.
     """
     wanted = sorted(state.value for state in (Lifecycle if states is None else states))
-    if not folder.is_dir():
+    if isinstance(location, str) or not location.is_dir():
         return None
-    files.check_folder(folder)
-    database = files.check_files(folder)
+    files.check_folder(location)
+    database = files.check_files(location)
     if not database.exists():
         return None
     query = _QUERY.format(states=", ".join("?" * len(wanted)))

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import psycopg
 from psycopg import IsolationLevel, conninfo, errors
-from sqlalchemy import Connection, create_engine, event, exc, text
+from sqlalchemy import Connection, create_engine, event, exc, func, select, text
 from sqlalchemy.pool import NullPool
 
 from toolstore.errors import StoreBusyError, StoreDamagedError, StoreUnusableError
@@ -27,6 +27,7 @@ from toolstore.layout import (
     check_revision,
     revisions_after,
 )
+from toolstore.tables import metadata
 
 OLDEST_SERVER: Final = 130_000
 """PostgreSQL 13: what the oldest supported Debian has."""
@@ -51,6 +52,8 @@ _DURABLE: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+_SEQUENCE_OF: Final = text("SELECT pg_get_serial_sequence(:table, :column)")
+_SET_SEQUENCE: Final = text("SELECT setval(CAST(:sequence AS regclass), :to)")
 _LAST: Final = "SELECT max(sequence) FROM event"
 _OUR_TABLES: Final = """
     SELECT c.relname::text FROM pg_class AS c
@@ -130,6 +133,16 @@ class PostgresDatabase:
     def connect(self, *, writes: bool) -> Connection:
         """A connection whose transactions take the writers' lock at once (`writes`) or never."""
         return self._connect(writes=writes, lock=_WRITERS_LOCK if writes else None)
+
+    def after_bulk(self, connection: Connection) -> None:
+        """Set the sequences of generated keys behind the highest key."""
+        for table in metadata.sorted_tables:
+            for column in table.primary_key.columns:
+                names = {"table": table.name, "column": column.name}
+                sequence = connection.scalar(_SEQUENCE_OF, names)
+                highest = connection.scalar(select(func.max(column))) if sequence else None
+                if highest is not None:
+                    connection.execute(_SET_SEQUENCE, {"sequence": sequence, "to": highest})
 
     def head_reader(self) -> PostgresHeadReader:
         """A reader of the end of the log."""

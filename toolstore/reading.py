@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
 
 from toolstore import logbook, tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
@@ -152,12 +152,25 @@ def require_digest(connection: Connection, digest: str) -> VersionRow:
 
 
 def summaries(
-    connection: Connection, states: Collection[Lifecycle] | None = None
+    connection: Connection,
+    states: Collection[Lifecycle] | None = None,
+    limit: int | None = None,
+    after: tuple[str, int] | None = None,
 ) -> tuple[ToolSummary, ...]:
-    """One line a version, by name and sequence: all, or those in `states`."""
-    query = _SUMMARIES
+    """One line a version, by name and sequence: all, or those in `states`.
+
+    At most `limit`, from the first one behind the name and sequence that `after` gives.
+    """
+    query = _SUMMARIES.limit(limit)
     if states is not None:
         query = query.where(_state.state.in_([state.value for state in states]))
+    if after is not None:
+        name, sequence = after
+        # The first half lets the index of names begin in the right place.
+        query = query.where(
+            tables.tool.c.name >= name,
+            or_(tables.tool.c.name > name, _version.sequence > sequence),
+        )
     return summaries_of(connection.execute(query))
 
 

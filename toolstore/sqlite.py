@@ -76,6 +76,9 @@ class SqliteDatabase:
         """A connection whose transactions take the write lock at once (`writes`) or never."""
         return connect(self._file, self.busy_seconds, writes=writes)
 
+    def after_bulk(self, connection: Connection) -> None:
+        """Nothing: SQLite counts on from the highest key by itself."""
+
     def head_reader(self) -> SqliteHeadReader:
         """A reader of the end of the log."""
         return SqliteHeadReader(self._file, self.busy_seconds)

@@ -271,10 +271,20 @@ class ToolStore:
         return await self._in_state(Lifecycle.APPROVED, on_damage)
 
     async def summaries(
-        self, states: Collection[Lifecycle] | None = None
+        self,
+        states: Collection[Lifecycle] | None = None,
+        *,
+        limit: int | None = None,
+        after: tuple[str, int] | None = None,
     ) -> tuple[ToolSummary, ...]:
-        """One line a version, by name and sequence: all, or those in `states`. Not verified."""
-        return await self._reads.run(partial(reading.summaries, states=states))
+        """One line a version, by name and sequence: all, or those in `states`. Not verified.
+
+        With `limit` a page of them; the next one begins behind the name and sequence of the
+        last line, given as `after`.
+        """
+        return await self._reads.run(
+            partial(reading.summaries, states=states, limit=limit, after=after)
+        )
 
     async def search_documents(
         self, *, on_damage: DamageListener | None = None

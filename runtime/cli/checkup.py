@@ -141,7 +141,7 @@ def check_home(home: Path) -> Checked:
 
 async def check_store(settings: Settings) -> Checked:
     """Opens, and every byte is what its digest says."""
-    if not settings.store_folder.exists():
+    if not settings.has_store:
         return ok("store", "none yet (made when it is needed)")
     try:
         async with open_store(settings) as store:

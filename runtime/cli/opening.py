@@ -20,7 +20,7 @@ async def open_store(settings: Settings) -> AsyncIterator[ToolStore]:
     """The store under the home, closed when the block ends."""
     from toolstore.store import ToolStore  # noqa: PLC0415 - the database takes time to import
 
-    async with await ToolStore.open(settings.store_folder) as store:
+    async with await ToolStore.open(settings.store_location) as store:
         yield store
 
 

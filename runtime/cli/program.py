@@ -29,11 +29,12 @@ COMMANDS: Final = {
     "packages": "Look at and make the sets of packages of tools.",
     "sandbox": "Prepare the sandbox.",
     "doctor": "Say what is missing, and what the engine really holds.",
+    "store": "Bring the store's tables up to date, or copy it to another database.",
     "sessions": "Look at earlier sessions.",
 }
 """Each is a module of `runtime.cli.commands`, imported only when the command is asked for."""
 
-_GLOBAL_VALUES: Final = ("--home", "--docker-host")
+_GLOBAL_VALUES: Final = ("--home", "--store", "--docker-host")
 _GLOBAL_SWITCHES: Final = ("--debug", "--no-color")
 
 
@@ -108,6 +109,12 @@ def _root(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(help="Folder of all state. Default: $TOOLKILN_HOME, else ~/.toolkiln."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or postgresql://… of the tools. Default: $TOOLKILN_STORE, else in home."
+        ),
+    ] = None,
     docker_host: Annotated[
         str | None, typer.Option(help="Address of the container engine. Default: $DOCKER_HOST.")
     ] = None,
@@ -125,6 +132,7 @@ def _root(  # noqa: PLR0913 - one parameter an option
     ctx.obj = Invocation(
         flags={
             "home": home,
+            "store": store,
             "docker_host": docker_host,
             "colour": Colour.NEVER.value if no_color else None,
         },

@@ -8,6 +8,7 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 FOLDER: Final = Path(__file__).parent
@@ -24,6 +25,15 @@ def configuration(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+def steps(revisions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Each of `revisions` with the first line of what it does."""
+    scripts = ScriptDirectory.from_config(configuration())
+    return tuple(
+        (revision, (scripts.get_revision(revision).doc or "").partition("\n")[0])
+        for revision in revisions
+    )
 
 
 def upgrade(connection: Connection) -> None:

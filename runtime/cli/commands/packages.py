@@ -67,7 +67,7 @@ async def _list(settings: Settings) -> list[tuple[PackageImage, tuple[str, ...]]
 async def _used(settings: Settings) -> dict[str, tuple[str, ...]]:
     """References of the versions proven in each image, by its digest; every one is verified."""
     found: dict[str, tuple[str, ...]] = {}
-    if not settings.store_folder.exists():  # looking at nothing makes nothing
+    if not settings.has_store:  # looking at nothing makes nothing
         return found
     async with open_store(settings) as store:
         for summary in await store.summaries(_CALLABLE):
