@@ -402,7 +402,7 @@ async def open_runtime(
     profile = read_profile(settings.policy)
     # Everything of a person's is in here; others have no business in it.
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await ToolStore.open(settings.store_folder)
+    store = await ToolStore.open(settings.store_location)
     runtime = Runtime(
         settings=settings, profile=profile, store=store, sandbox=sandbox, progress=progress
     )

@@ -77,10 +77,10 @@ def list_(
 
 def summaries_of(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolSummary, ...]:
     """The versions in these states, by the quick look where it can be had."""
-    found = summaries_sync(settings.store_folder, states)
+    found = summaries_sync(settings.store_location, states)
     if found is not None:
         return found
-    if not settings.store_folder.exists():  # looking at nothing makes nothing
+    if not settings.has_store:  # looking at nothing makes nothing
         return ()
 
     async def work() -> tuple[ToolSummary, ...]:
