@@ -33,6 +33,9 @@ class CallBody(Value):
     value: JsonValue = None
     """Of a call that returned."""
 
+    redacted: bool = False
+    """Something was struck out, so that it is not quite what was sent and answered."""
+
 
 class CallRecord(Value):
     """One call of a version that reached the sandbox."""
@@ -59,8 +62,8 @@ class CallRecord(Value):
     memory_bytes: int | None = None
     at: AwareDatetime
     body: CallBody | None = None
-    """None where the policy keeps none, where it would be too large, and where something of it
-    had to be struck out: what is not whole cannot be run again."""
+    """None where the policy keeps none, where it would be too large, and where it alone would not
+    be enough to run the call again (files, network)."""
 
 
 def add(connection: Connection, records: Sequence[CallRecord]) -> None:
