@@ -3,6 +3,7 @@
 RuntimeFailure
 ├── UsageError             what was asked cannot be done as asked (exit 2)
 ├── SettingsError          a setting is not understood (exit 2)
+├── ReviewChangedError     what a person voted on is not what is there any more (exit 1)
 ├── ModelError             the model's service gave no answer (exit 3)
 │   └── ModelUnavailableError  no key, no such model, no connection
 ├── AnalyzerError          the analysis process could not be run (exit 4)
@@ -46,6 +47,12 @@ class SettingsError(RuntimeFailure):
     """A setting is not exactly understood."""
 
     exit_code = ExitCode.USAGE
+
+
+class ReviewChangedError(RuntimeFailure):
+    """A vote was about something else than what is there now; nothing was done."""
+
+    exit_code = ExitCode.NO
 
 
 class ModelError(RuntimeFailure):

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from policies.config import SHIPPED_PROFILES, PolicyProfile
-from policies.decision import AdmissionRequest, Approval, Decision
+from policies.config import PolicyProfile
 from policies.source import ToolSource
 from policies.value import JsonObject
 from runtime.admission import Admission, Proof
@@ -28,6 +27,9 @@ from runtime.models.base import ChatModel
 from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
+from runtime.review.desk import ReviewDesk
+from runtime.review.item import Vote
+from runtime.review.shown import Shown
 from runtime.secrets import SecretSource
 from runtime.sessions import Session
 from runtime.settings import Api, Settings, read_settings
@@ -88,6 +90,15 @@ class Runtime:
             composition=self.loader.composition,
             clock=_now,
         )
+        self.desk = ReviewDesk(
+            store=store,
+            equipment=equipment,
+            composition=self.loader.composition,
+            sandbox=self.sandbox,
+            package_folder=settings.home / "sandbox",
+            clock=_now,
+        )
+        """Where people look at what waits, and vote."""
 
     async def sandbox(self) -> Sandbox:
         """The sandbox, opened when something is to run for the first time.
@@ -170,55 +181,19 @@ class Runtime:
             TransitionError: The version does not wait for review.
         """
         version = await self.store.find(_parse(ref))
-        if version.digest != shown_digest:
+        if version.digest != Shown.parse(shown_digest).version:
             raise UsageError(
                 f"{version.ref} has digest {version.digest}, but {shown_digest} was shown; "
                 f"nothing was approved. Look at it again: toolkiln review show {version.ref}"
             )
-        approval = Approval(principal=principal, digest=shown_digest, at=_now(), comment=comment)
-        request = AdmissionRequest(
-            digest=version.digest,
-            source=version.source,
-            evidence=version.evidence,
-            author=version.provenance.author,
-            approvals=(*version.approvals, approval),
-        )
-        decision = self._decide_jointly(request, self._submitted_under(version))
-        return await self.store.approve(version.digest, approval, decision, actor=principal)
-
-    def _decide_jointly(self, request: AdmissionRequest, submitted: PolicyProfile) -> Decision:
-        """The decision of the policy that asked for review and of the one in force, both.
-
-        An approval under a laxer policy would else get around the one that asked.
-        """
-        decisions = []
-        for profile in (submitted, self.policy):
-            decision = profile.policy.decide(request)
-            if not (decision.allowed or decision.needs_review):
-                raise UsageError(
-                    f"policy {profile.name} does not admit {request.source.name} with this "
-                    f"approval: {'; '.join(decision.reasons)}. Nothing was approved."
-                )
-            decisions.append(decision)
-        waiting = next((each for each in decisions if each.needs_review), decisions[0])
-        return waiting.model_copy(update={"policy_digest": submitted.digest})
-
-    def _submitted_under(self, version: ToolVersion) -> PolicyProfile:
-        """The policy that sent `version` to review, found by its digest."""
-        for profile in (self.policy, *map(read_profile, SHIPPED_PROFILES)):
-            if profile.digest == version.decision.policy_digest:
-                return profile
-        raise UsageError(
-            f"{version.ref} was submitted under a policy with digest "
-            f"{version.decision.policy_digest}, which is neither the one in force "
-            f"({self.policy.name}) nor a shipped one. Nothing was approved; name its file with "
-            "--policy, or define the tool again under the present policy."
-        )
+        await self.desk.decide(shown_digest, Vote.APPROVE, principal=principal, reason=comment)
+        return await self.store.version(version.digest)
 
     async def reject(self, ref: str, *, principal: str, reason: str) -> ToolVersion:
         """Record a person's no; the version can never be called."""
         version = await self.store.find(_parse(ref))
-        return await self.store.reject(version.digest, actor=principal, reason=reason)
+        await self.desk.decide(version.digest, Vote.REJECT, principal=principal, reason=reason)
+        return await self.store.version(version.digest)
 
     async def import_bundle(
         self, data: bytes, *, on_event: AdmissionListener = ignore_progress

@@ -233,6 +233,19 @@ class ToolStore:
 
         return await self._reads.run(work)
 
+    async def version(self, digest: str) -> ToolVersion:
+        """The version with this whole digest, in whatever state, verified.
+
+        Raises:
+            ToolNotFoundError: there is no such version.
+            StoreDamagedError: it is not what was put in.
+        """
+
+        def work(connection: Connection) -> ToolVersion:
+            return reading.load(connection, reading.require_digest(connection, digest))
+
+        return await self._reads.run(work)
+
     # -- many ------------------------------------------------------------------------------------
 
     async def history(self, name: str) -> tuple[ToolVersion, ...]:
