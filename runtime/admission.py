@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version as distribution_version
 
+from policies.access import Action, Principal, Resource
 from policies.analysis import Analysis
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
@@ -27,6 +28,7 @@ from policies.rulebook import RULES
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from runtime.analyzer import Analyzer
+from runtime.authorize import admitted_by, author_of
 from runtime.composition import Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, StageFinished, StageStarted
@@ -118,6 +120,11 @@ class Admission:
             SandboxError: The sandbox failed; nothing was decided and nothing stored.
             ToolStoreError: The store failed; nothing was stored.
         """
+        author = author_of(provenance)
+        asked = Resource.of_source(source, author=provenance.author, origin=provenance.origin.value)
+        may_define = self._equipment.access.decide(author, Action.DEFINE, asked)
+        if not may_define.allowed:
+            return DefinitionOutcome.refused(source.name, (), may_define.reasons)
         source, unpinned = await pin_tools(source, self._store)
         analysis = await self._analyse(source, on_event)
         findings = (*analysis.report.findings, *_ungranted(source, self._profile), *unpinned)
@@ -134,7 +141,7 @@ class Admission:
         if known is not None:
             return known
 
-        proof = await self._prove(source, analysis.source_schema, sandbox, on_event)
+        proof = await self._prove(source, analysis.source_schema, sandbox, on_event, author)
         evidence = Evidence(
             subject=digest,
             source_digest=source.digest,
@@ -146,6 +153,7 @@ class Admission:
             produced_at=self._clock(),
         )
         decision = self._decide(source, digest, evidence, provenance, on_event)
+        decision = admitted_by(decision, self._equipment.access, author, asked)
         if not (decision.allowed or decision.needs_review):
             return DefinitionOutcome.refused(
                 source.name, evidence.all_findings, decision.reasons, digest, evidence
@@ -219,11 +227,14 @@ class Admission:
         source_schema: ToolSchema,
         sandbox: Sandbox,
         on_event: AdmissionListener,
+        author: Principal | None = None,
     ) -> Proof:
         start = time.monotonic()
         plan = await plan_trials(source, source_schema, self._profile.evidence, self.limits)
         on_event(StageStarted(tool=source.name, stage=Stage.TRIALS, steps=plan.steps))
-        trials = await run_trials(plan, sandbox, self._equipment, self._composition, on_event)
+        # A draft that calls other tools in its trials has the rights of whoever proposes it.
+        equipment = replace(self._equipment, principal=author)
+        trials = await run_trials(plan, sandbox, equipment, self._composition, on_event)
         findings = findings_of(plan, trials)
         on_event(
             StageFinished(

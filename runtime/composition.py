@@ -15,6 +15,7 @@ from typing import Final, Protocol, Self
 
 from pydantic import JsonValue
 
+from policies.access import Principal
 from policies.config import PolicyProfile
 from policies.limits import ResourceLimits
 from policies.permissions import Permissions
@@ -55,12 +56,20 @@ class CallScope:
     """What the caller has left; None for an outermost call."""
 
     count: _Count
+    principal: Principal | None = None
+    """Whose rights all calls in it have; None is the person whom the runtime works for."""
+
     made: list[Artefact] = field(default_factory=list)
     """What the calls inside this one left behind."""
 
     @classmethod
     def outermost(
-        cls, profile: PolicyProfile, *, files: Mapping[str, bytes] | None = None, calls: int = 1
+        cls,
+        profile: PolicyProfile,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        calls: int = 1,
+        principal: Principal | None = None,
     ) -> Self:
         """The scope of a call that no tool made, or of a batch of `calls` of them."""
         return cls(
@@ -69,6 +78,7 @@ class CallScope:
             depth=0,
             wall_seconds=None,
             count=_Count(profile.tools.calls * calls),
+            principal=principal,
         )
 
     @property
@@ -112,6 +122,7 @@ class CallScope:
             depth=self.depth + 1,
             wall_seconds=seconds_left,
             count=self.count,
+            principal=self.principal,
         )
 
     def gather(self, own: Iterable[Artefact]) -> tuple[Artefact, ...]:

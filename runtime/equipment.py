@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+from policies.access import Authorizer, Principal
+from policies.authorizers import authorizer_of
 from policies.config import PolicyProfile
 from policies.evidence import Outcome
 from policies.limits import ResourceLimits
@@ -58,6 +61,23 @@ class Equipment:
 
     tenant: str
     """Whose calls these are; two tenants never share a warm container."""
+
+    principal: Principal | None = None
+    """Who proposes what is tried, where that is not the tenant."""
+
+    @cached_property
+    def access(self) -> Authorizer:
+        """Who may do what under this policy.
+
+        Raises:
+            PolicyConfigError: A Cedar file of it is not exactly understood.
+        """
+        return authorizer_of(self.profile)
+
+    @property
+    def asking(self) -> Principal:
+        """Who asks where nobody else is named."""
+        return self.principal or Principal.of_person(self.tenant)
 
     def program(
         self,

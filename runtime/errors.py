@@ -7,6 +7,7 @@ RuntimeFailure
 ├── ModelError             the model's service gave no answer (exit 3)
 │   └── ModelUnavailableError  no key, no such model, no connection
 ├── AnalyzerError          the analysis process could not be run (exit 4)
+├── AccessRefusedError     the policy does not let this principal do this (exit 1)
 ├── TranscriptError        a session's record cannot be read (exit 1)
 └── ArtefactError          a file that a call left is missing, damaged, or cannot be kept (exit 1)
 """
@@ -14,6 +15,10 @@ RuntimeFailure
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from policies.decision import Decision
 
 
 class ExitCode(IntEnum):
@@ -72,6 +77,19 @@ class ModelUnavailableError(ModelError):
 
 class AnalyzerError(RuntimeFailure):
     """The process that analyses sources could not be started; says nothing about a source."""
+
+
+class AccessRefusedError(RuntimeFailure):
+    """The policy in force does not let this principal do this; nothing was done."""
+
+    exit_code = ExitCode.NO
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(
+            f"{'; '.join(decision.reasons)}. Nothing was done; "
+            "`toolkiln policy explain` says what would change it."
+        )
+        self.decision = decision
 
 
 class TranscriptError(RuntimeFailure):

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
+from policies.access import Action, Principal
 from policies.evidence import Outcome
 from policies.grants import grant_problems
 from policies.problems import Problem
 from policies.validation import validate
 from policies.value import JsonObject
 from runtime.artefacts import ArtefactStore
+from runtime.authorize import caller_of, resource_of
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.messages import ToolSpec
@@ -52,7 +54,10 @@ class LoadedTool:
 
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Run the version once in the sandbox."""
-        outcome = await self._loader.call(self.version, arguments, files=context.files)
+        caller = self._loader.caller(context)
+        outcome = await self._loader.call(
+            self.version, arguments, files=context.files, principal=caller
+        )
         return ToolAnswer(
             content=outcome.to_text(),
             is_error=outcome.is_error,
@@ -144,6 +149,10 @@ class ToolLoader:
                 self._index.add(name, searchable_text(version.source, version.source_schema))
         return self._index
 
+    def caller(self, context: CallContext) -> Principal:
+        """Who makes a call that comes from there."""
+        return caller_of(self._equipment.tenant, context.session_id, context.model)
+
     def names(self) -> Sequence[str]:
         """Names of all approved tools."""
         return tuple(self._current)
@@ -164,15 +173,18 @@ class ToolLoader:
         arguments: JsonObject,
         *,
         files: Mapping[str, bytes] = MappingProxyType({}),
+        principal: Principal | None = None,
     ) -> CallOutcome:
         """Call a verified version for a person or a model, and keep the files that it makes.
+
+        Without a `principal` it is the person whom the runtime works for.
 
         Raises:
             SandboxError: The sandbox failed.
             StoreDamagedError: The version in memory or in the store is not what was approved.
             ArtefactError: The files that it made cannot be kept.
         """
-        scope = CallScope.outermost(self._equipment.profile, files=files)
+        scope = CallScope.outermost(self._equipment.profile, files=files, principal=principal)
         outcome = await self.run(version, arguments, scope)
         if outcome.artefacts:
             keep = partial(self._artefacts.keep, outcome.artefacts, tool=outcome.ref)
@@ -200,6 +212,10 @@ class ToolLoader:
                 version = await self._store.get(ToolRef(name=version.name, digest=version.digest))
             except ToolNotCallableError as error:
                 return _refused(ref, str(error))
+        asking = scope.principal or self._equipment.asking
+        may = self._equipment.access.decide(asking, Action.CALL, resource_of(version))
+        if not may.allowed:
+            return _refused(ref, f"{ref} was not run: {'; '.join(may.reasons)}")
         permissions = version.source.permissions
         if ungranted := grant_problems(permissions, self._equipment.profile):
             return _refused(ref, _ungranted_text(version, ungranted))

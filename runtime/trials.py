@@ -114,7 +114,9 @@ async def run_trials(
     sandbox.prepare(program, len(plan.source.examples) * plan.runs_per_example)
 
     def options(files: Mapping[str, bytes], calls: int) -> CallOptions:
-        scope = CallScope.outermost(equipment.profile, files=files, calls=calls)
+        scope = CallScope.outermost(
+            equipment.profile, files=files, calls=calls, principal=equipment.principal
+        )
         return equipment.kit(permissions, scope, composition, calls=calls).options
 
     async def one_example(example: Example, run: int) -> Trial:
