@@ -44,11 +44,14 @@ blob: Final = Table(
     Column("bytes", LargeBinary, nullable=False),
 )
 
+SORTED: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is sorted: by its code points, everywhere, not as a server's country sorts."""
+
 tool: Final = Table(
     "tool",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", SORTED, nullable=False, unique=True),
     Column("skeleton", Text, nullable=False, unique=True),
 )
 

@@ -20,6 +20,8 @@ APPEND_ONLY = {
     "event": ("sequence", "hash", "previous_hash"),
 }
 
+SORTED = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Make the tables, then the triggers that keep them append-only."""
@@ -38,7 +40,7 @@ def _content_tables() -> None:
     op.create_table(
         "tool",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("name", SORTED, nullable=False, unique=True),
         sa.Column("skeleton", sa.Text, nullable=False, unique=True),
     )
     op.create_table(
