@@ -7,7 +7,7 @@ never enter a container.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -15,6 +15,7 @@ from threading import Lock
 from policies.config import EvidenceSettings
 from policies.evidence import Trial, TrialKind
 from policies.limits import ResourceLimits
+from policies.permissions import Permissions
 from policies.schema import ToolSchema
 from policies.source import Example, ToolSource
 from policies.value import JsonObject
@@ -24,7 +25,7 @@ from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, TrialFinished
 from runtime.generate import generate_arguments
 from runtime.verdicts import agreeing, judge_example, judge_generated
-from sandbox.base import CallOptions, Program, Sandbox
+from sandbox.base import CallOptions, ExecutionResult, Program, Sandbox
 
 PROPERTY_WALL_SECONDS = 1.0
 """Generated arguments are small; what takes longer on them is worth a finding."""
@@ -74,18 +75,29 @@ async def plan_trials(
     """Decide on every input beforehand, the same ones each time for the same tool."""
     generated: tuple[JsonObject, ...] = ()
     if source_schema.parameters.get("properties") and evidence.property_runs:
-        # A few tenths of a second of computing, in which other sessions go on.
-        generated = await asyncio.to_thread(
-            _generate, source_schema, source.examples, evidence.property_runs
-        )
+        generated = await inputs_for(source_schema, source.examples, evidence.property_runs)
     return TrialPlan(source, source_schema, generated, evidence.runs_per_example, limits)
 
 
+async def inputs_for(
+    source_schema: ToolSchema,
+    examples: tuple[Example, ...],
+    count: int,
+    *,
+    seed: int = PROPERTY_SEED,
+) -> tuple[JsonObject, ...]:
+    """At most `count` generated arguments that fit the schema, the same ones each time.
+
+    A few tenths of a second of computing, in which other sessions go on.
+    """
+    return await asyncio.to_thread(_generate, source_schema, examples, count, seed)
+
+
 def _generate(
-    source_schema: ToolSchema, examples: tuple[Example, ...], count: int
+    source_schema: ToolSchema, examples: tuple[Example, ...], count: int, seed: int
 ) -> tuple[JsonObject, ...]:
     with _GENERATING:
-        found = generate_arguments(source_schema, examples, count=count, seed=PROPERTY_SEED)
+        found = generate_arguments(source_schema, examples, count=count, seed=seed)
     # Where the examples are all that there is (two for a bool), they are what is tried again.
     return found or tuple(example.arguments for example in examples)[:count]
 
@@ -142,22 +154,44 @@ async def run_trials(
 async def _run_generated(
     plan: TrialPlan, program: Program, sandbox: Sandbox, options: Callable[[int], CallOptions]
 ) -> list[Trial]:
-    """Many inputs to a container; a new one where an input ended it, a bounded number of times."""
-    wall_seconds = PROPERTY_WALL_SECONDS + (PACKAGES_WALL_SECONDS if program.image else 0.0)
-    wall_seconds += CALLS_WALL_SECONDS if plan.source.permissions.tools else 0.0
-    wall_seconds = min(wall_seconds, plan.limits.wall_seconds)
-    quick = program.model_copy(
-        update={"limits": plan.limits.model_copy(update={"wall_seconds": wall_seconds})}
-    )
-    left = list(plan.generated)
-    trials: list[Trial] = []
+    """Run the generated inputs, with less time for each than a call has."""
+    seconds = quick_seconds(plan.source.permissions, plan.limits)
+    results = await run_many(within(program, seconds), plan.generated, sandbox, options)
+    return [
+        judge_generated(arguments, result, plan.source_schema)
+        for arguments, result in zip(plan.generated, results, strict=False)
+    ]
+
+
+def quick_seconds(permissions: Permissions, limits: ResourceLimits) -> float:
+    """The time that one input of many may take."""
+    seconds = PROPERTY_WALL_SECONDS + (PACKAGES_WALL_SECONDS if permissions.packages else 0.0)
+    seconds += CALLS_WALL_SECONDS if permissions.tools else 0.0
+    return min(seconds, limits.wall_seconds)
+
+
+def within(program: Program, wall_seconds: float) -> Program:
+    """`program` with that much time for each call."""
+    limits = program.limits.model_copy(update={"wall_seconds": wall_seconds})
+    return program.model_copy(update={"limits": limits})
+
+
+async def run_many(
+    program: Program,
+    inputs: Sequence[JsonObject],
+    sandbox: Sandbox,
+    options: Callable[[int], CallOptions],
+) -> list[ExecutionResult]:
+    """Many inputs to a container; a new one where an input ended it, a bounded number of times.
+
+    The results are shorter than `inputs` where too many of them ended their container.
+    """
+    left = list(inputs)
+    results: list[ExecutionResult] = []
     for _ in range(MAX_BATCHES):
         if not left:
             break
-        results = await sandbox.run_batch(quick, left, options(len(left)))
-        trials += [
-            judge_generated(arguments, result, plan.source_schema)
-            for arguments, result in zip(left, results, strict=False)
-        ]
-        left = left[len(results) :]
-    return trials
+        batch = await sandbox.run_batch(program, left, options(len(left)))
+        results += batch
+        left = left[len(batch) :]
+    return results

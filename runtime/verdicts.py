@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from pydantic import JsonValue
+
 from policies.display import escape_text
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.schema import ToolSchema
@@ -160,6 +162,11 @@ def stopped_text(result: ExecutionResult) -> str:
 def short_arguments(arguments: JsonObject) -> str:
     """Arguments as one printable line."""
     return _short(arguments)
+
+
+def short_value(value: JsonValue) -> str:
+    """A JSON value as one printable line, cut."""
+    return _short(value)
 
 
 def _short(value: object) -> str:
