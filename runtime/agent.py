@@ -23,8 +23,17 @@ from runtime.events import (
     SessionStopped,
     TextStreamed,
 )
-from runtime.messages import AssistantMessage, Message, ToolCall, ToolMessage, ToolResult, ToolSpec
+from runtime.messages import (
+    AssistantMessage,
+    Message,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    ToolSpec,
+    UserMessage,
+)
 from runtime.models.base import ChatModel, Completed, ModelRequest, Retrying, TextDelta
+from runtime.review.inbox import Inbox, NoInbox
 from runtime.sessionfiles import SessionFiles
 from runtime.tools import CallContext
 from runtime.toolset import Toolset
@@ -45,6 +54,9 @@ class Agent:
     files: SessionFiles = field(default_factory=lambda: SessionFiles(FileSettings()))
     """What tools that read files are given: attached, or made by earlier calls."""
 
+    inbox: Inbox = field(default_factory=NoInbox)
+    """What becomes of its tools in review."""
+
     async def answer(self, prompt: str) -> SessionStopped | None:
         """Go on until an answer without calls (None) or until a budget ends it."""
         limit = asyncio.timeout(self.budget.remaining_seconds)
@@ -64,6 +76,7 @@ class Agent:
     async def _ask(self, prompt: str) -> tuple[AssistantMessage, bool]:
         """One request; its answer, added to the messages, and whether it was cut off."""
         await self.toolset.refresh()
+        await self._read_inbox()
         specs = tuple(tool.spec for tool in await self.toolset.for_request(prompt))
         turn = self.budget.turns + 1
         self.emit(RequestStarted(turn=turn, tools=tuple(spec.name for spec in specs)))
@@ -82,6 +95,14 @@ class Agent:
             )
         )
         return message, answer.stop_reason == "length"
+
+    async def _read_inbox(self) -> None:
+        """Tell the model what became of its tools, and have those that are approved at hand."""
+        note = await self.inbox.news()
+        if note is not None:
+            self.messages.append(UserMessage(text=note.text))
+            self.toolset.note_used(*note.made_tools)
+            self.emit(note)
 
     async def _stream(self, specs: tuple[ToolSpec, ...]) -> Completed:
         # Our own values, so not validated again: the history may be long.
@@ -137,6 +158,7 @@ class Agent:
         )
         answer = await self.calls.run(call, context, cut_off=cut_off)
         self.files.add(answer.made_files)
+        self.inbox.expect(answer.waiting_tools)
         results[call.call_id] = result = ToolResult.model_construct(
             call_id=call.call_id, name=call.name, content=answer.content, is_error=answer.is_error
         )
@@ -146,6 +168,7 @@ class Agent:
                 seconds=time.perf_counter() - started,
                 made_tools=answer.made_tools,
                 found_tools=answer.found_tools,
+                waiting_tools=answer.waiting_tools,
                 made_files=tuple(artefact.info for artefact in answer.made_files),
             )
         )

@@ -167,7 +167,14 @@ class DefineTool:
             outcome.to_text(),
             is_error=not (outcome.admitted or outcome.needs_review),
             made_tools=(outcome.name,) if outcome.admitted else (),
+            waiting_tools=_waiting(outcome),
         )
+
+
+def _waiting(outcome: DefinitionOutcome) -> tuple[str, ...]:
+    if not outcome.needs_review or outcome.digest is None:
+        return ()
+    return (f"{outcome.name}@{outcome.digest}",)
 
 
 def _explain(error: ValidationError) -> str:

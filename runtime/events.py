@@ -110,6 +110,23 @@ class CallFinished(Value):
     made_tools: tuple[str, ...] = ()
     found_tools: tuple[str, ...] = ()
     made_files: tuple[ArtefactInfo, ...] = ()
+    waiting_tools: tuple[str, ...] = ()
+    """Versions (`name@sha256:…`) that this call made and that wait for a person."""
+
+
+class ReviewNoted(Value):
+    """The session was told what became of its tools in review; the model reads it as a message."""
+
+    kind: Literal["review_noted"] = "review_noted"
+    text: str
+    event: int
+    """Sequence of the last entry of the store's log that it tells of."""
+
+    settled: tuple[str, ...] = ()
+    """Digests of versions that wait no more."""
+
+    made_tools: tuple[str, ...] = ()
+    """Names that can be called from now on."""
 
 
 class SessionStopped(Value):
@@ -132,6 +149,7 @@ SessionEvent: TypeAlias = Annotated[
     | CallStarted
     | CallProgress
     | CallFinished
+    | ReviewNoted
     | SessionStopped,
     Field(discriminator="kind"),
 ]

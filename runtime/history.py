@@ -9,7 +9,14 @@ from pathlib import Path
 
 from policies.value import Value
 from runtime.errors import RuntimeFailure
-from runtime.events import CallFinished, CallStarted, RequestFinished, SessionStopped, StopReason
+from runtime.events import (
+    CallFinished,
+    CallStarted,
+    RequestFinished,
+    ReviewNoted,
+    SessionStopped,
+    StopReason,
+)
 from runtime.messages import (
     AssistantMessage,
     Message,
@@ -85,6 +92,12 @@ class History:
         self.made_files: dict[str, ArtefactInfo] = {}
         """Files that calls left, by name: of two with one name the later, the latest last."""
 
+        self.waiting: dict[str, str] = {}
+        """Versions of this session that wait for a person: digest to name."""
+
+        self.heard = 0
+        """Up to which event of the store's log the session was told of them."""
+
         self.answered = True
         self.stopped: StopReason | None = None
         self._open_calls: tuple[ToolCall, ...] = ()
@@ -120,6 +133,8 @@ class History:
                 self.tool_definitions += record.call.name == DEFINE_TOOL
             case CallFinished():
                 self._take_result(record)
+            case ReviewNoted():
+                self._take_note(record)
             case SessionStopped():
                 self.answered, self.stopped = True, record.reason
             case _:
@@ -151,6 +166,20 @@ class History:
         for file in record.made_files:
             self.made_files.pop(file.name, None)
             self.made_files[file.name] = file
+
+        for ref in record.waiting_tools:
+            name, _, digest = ref.partition("@")
+            self.waiting[digest] = name
+
+    def _take_note(self, record: ReviewNoted) -> None:
+        self._settle()
+        self.messages.append(UserMessage(text=record.text))
+        self.heard = record.event
+        for digest in record.settled:
+            self.waiting.pop(digest, None)
+        for name in record.made_tools:
+            self.used.pop(name, None)
+            self.used[name] = None
 
     def _settle(self) -> None:
         """Close the last answer: every call of it gets its one result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from runtime.history import History
 from runtime.instructions import DEFAULT_INSTRUCTIONS
 from runtime.messages import AssistantMessage, Message, Usage, UserMessage
 from runtime.models.base import ChatModel
+from runtime.review.inbox import Inbox, NoInbox
 from runtime.sessionfiles import SessionFiles
 from runtime.tools import ignore_progress
 from runtime.toolset import Toolset
@@ -68,6 +69,7 @@ class Session:
         budget: Budget | None = None,
         instructions: str = DEFAULT_INSTRUCTIONS,
         files: FileSettings = _NO_FILES,
+        inbox: Inbox | None = None,
         on_event: SessionListener = ignore_progress,
     ) -> None:
         """Start a conversation; with `transcript` it is kept, record by record."""
@@ -89,6 +91,7 @@ class Session:
             calls=CallRunner(toolset, self._budget),
             emit=self._emit,
             files=SessionFiles(files),
+            inbox=inbox or NoInbox(),
         )
 
     def attach(self, files: Mapping[str, bytes]) -> None:
@@ -123,11 +126,13 @@ class Session:
         instructions: str = DEFAULT_INSTRUCTIONS,
         files: FileSettings = _NO_FILES,
         artefacts: ArtefactStore | None = None,
+        inbox: Callable[[Mapping[str, str], int], Inbox] | None = None,
         on_event: SessionListener = ignore_progress,
     ) -> Self:
         """Go on with a session of `folder`. No call of it is run again.
 
         What its calls left behind is taken from `artefacts`, as far as it is still kept there.
+        `inbox` makes the news of the versions that wait, after what the session was told already.
 
         Raises:
             UsageError: That is not a session's id, or another process has the session open.
@@ -152,6 +157,8 @@ class Session:
         )
         toolset.note_used(*history.used)
         toolset.note_found(*reversed(history.found))
+        if inbox is not None:
+            session._agent.inbox = inbox(history.waiting, history.heard)
         if artefacts is not None:
             session._take_up_files(history.made_files.values(), artefacts)
         return session

@@ -46,6 +46,9 @@ class ToolAnswer:
     found_tools: tuple[str, ...] = field(default=())
     """Tools that this call found; they belong into this session's next request."""
 
+    waiting_tools: tuple[str, ...] = ()
+    """Versions (`name@sha256:…`) that this call made and that wait for a person."""
+
     made_files: tuple[Artefact, ...] = ()
     """Files that this call left; tools of this session that read files are given them too."""
 

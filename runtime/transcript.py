@@ -29,6 +29,7 @@ from runtime.events import (
     RequestFinished,
     RequestRetried,
     RequestStarted,
+    ReviewNoted,
     SessionStopped,
 )
 
@@ -63,6 +64,7 @@ Record: TypeAlias = (
     | RequestFinished
     | CallStarted
     | CallFinished
+    | ReviewNoted
     | SessionStopped
 )
 """What is kept. Streamed text and progress are live only."""

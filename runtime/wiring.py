@@ -28,6 +28,7 @@ from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
 from runtime.review.desk import ReviewDesk
+from runtime.review.inbox import ReviewInbox
 from runtime.review.item import Vote
 from runtime.review.shown import Shown
 from runtime.secrets import SecretSource
@@ -246,6 +247,7 @@ class Runtime:
                 transcript=Transcript.create(folder, model=chat.name),
                 budget=budget,
                 files=self.policy.files,
+                inbox=ReviewInbox(self.store),
                 on_event=on_event,
             )
         else:
@@ -257,6 +259,7 @@ class Runtime:
                 budget=budget,
                 files=self.policy.files,
                 artefacts=self.artefacts,
+                inbox=lambda waiting, heard: ReviewInbox(self.store, waiting, heard=heard),
                 on_event=on_event,
             )
         session.attach(files)

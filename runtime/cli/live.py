@@ -38,6 +38,7 @@ from runtime.events import (
     RequestFinished,
     RequestRetried,
     RequestStarted,
+    ReviewNoted,
     SessionEvent,
     SessionStopped,
     StageFinished,
@@ -134,6 +135,8 @@ class EventRenderer:
                 self._end("progress")
                 self._end(event.result.call_id)
                 self._print(result_panel(event.result, event.seconds))
+            case ReviewNoted():
+                self.say("\n".join(event.text.split("\n")[1:]), "cyan")
             case SessionStopped():
                 self.close()
                 self._print(safe(f"stopped ({event.reason}): {event.message}", "bold yellow"))
