@@ -1,0 +1,254 @@
+"""A new version beside the one that it is to replace: recorded calls first, then generated ones.
+
+Everything runs in the sandbox as trials do, many inputs to a container, with no secrets. Tools
+that send requests are not compared: a request that was recorded must not be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from policies.diversity import kind_of, most_diverse
+from policies.grants import grant_problems
+from policies.outcomes import Outcome
+from policies.replay import Answer, InputOrigin, Replay, ReplayRun
+from policies.schema import ToolSchema
+from policies.source import ToolSource
+from policies.validation import validate
+from policies.value import JsonObject, canonical_json, sha256_digest
+from runtime.beside import answer_of, run_of, without_bodies
+from runtime.composition import CallScope, Composition
+from runtime.equipment import Equipment, image_digest
+from runtime.trials import inputs_for, quick_seconds, run_many, within
+from sandbox.base import CallOptions, ExecutionResult, Sandbox
+from sandbox.errors import PackagesRefusedError
+from toolstore.calls import MOST_LOOKED_AT, CallRecord
+from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
+from toolstore.models import ToolRef, ToolVersion
+from toolstore.store import ToolStore
+
+REPLAY_SEED: Final = 20_260_101
+"""Another one than that of the trials, so that both together see more."""
+
+_ANCESTORS: Final = 3
+_RECORDED_TIMES: Final = 4.0
+"""An input may take so many times as long as it took when it was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program that can be run here: a draft, or a version of the store."""
+
+    source: ToolSource
+    source_schema: ToolSchema
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayInput:
+    """One input, with what the predecessor made of it where that is known."""
+
+    origin: InputOrigin
+    arguments: JsonObject
+    digest: str
+    before: Answer | None = None
+    seconds: float = 0.0
+    """How long it took when it was recorded."""
+
+
+class Replayer:
+    """Compares new versions with what they are to replace."""
+
+    def __init__(self, store: ToolStore, equipment: Equipment, composition: Composition) -> None:
+        self._store = store
+        self._equipment = equipment
+        self._composition = composition
+        self._settings = equipment.profile.replay
+
+    async def compare(self, new: Candidate, sandbox: Sandbox) -> Replay | None:
+        """Run `new` and the approved version of its name on the same inputs; None without one.
+
+        Raises:
+            SandboxError: The sandbox failed; nothing can be said.
+        """
+        old = await self._approved(new.source.name)
+        if old is None:
+            return None
+        replay = Replay(predecessor=old.digest, predecessor_ref=str(old.ref))
+        if new.source.permissions.hosts or old.source.permissions.hosts:
+            return replay.model_copy(
+                update={"left_out": "it sends requests, and those are not sent again"}
+            )
+        inputs = await self._inputs(old, new)
+        before = await self._before(old, inputs, sandbox)
+        compared = [(each, answer) for each, answer in zip(inputs, before, strict=True) if answer]
+        after = await self._after(new, [each for each, _ in compared], sandbox)
+        runs = [
+            run_of(each.origin, each.digest, each.arguments, (was, now))
+            for (each, was), (done, now) in zip(compared, after, strict=True)
+            if done
+        ]
+        return replay.model_copy(
+            update={"runs": without_bodies(runs), "left_out": _left_out(len(inputs), runs)}
+        )
+
+    async def run_all(
+        self, what: Candidate, inputs: Sequence[JsonObject], sandbox: Sandbox, seconds: float = 0.0
+    ) -> list[ExecutionResult]:
+        """Run a program on many inputs; fewer results where too many ended their container.
+
+        `seconds` for each, or what generated inputs have if that is more.
+        """
+        permissions = what.source.permissions
+        limits = self._equipment.limits
+        wall = min(limits.wall_seconds, max(seconds, quick_seconds(permissions, limits)))
+        program = self._equipment.program(
+            what.source, what.source_schema, permissions.lint_level, what.image
+        )
+        files = next((e.inputs for e in what.source.examples if e.files), {})
+
+        def options(calls: int) -> CallOptions:
+            scope = CallScope.outermost(
+                self._equipment.profile,
+                files=files,
+                calls=calls,
+                principal=self._equipment.principal,
+            )
+            kit = self._equipment.kit(permissions, scope, self._composition, calls=calls)
+            return kit.options
+
+        return await run_many(within(program, wall), inputs, sandbox, options)
+
+    async def runnable(self, version: ToolVersion, sandbox: Sandbox) -> Candidate | None:
+        """`version` as something that can be run here in trials; None where it cannot be."""
+        permissions = version.source.permissions
+        if grant_problems(permissions, self._equipment.profile):
+            return None
+        try:
+            image = await image_digest(permissions, sandbox, wanted=version.image_digest)
+        except PackagesRefusedError:
+            return None
+        if image != version.image_digest:
+            return None
+        return Candidate(version.source, version.source_schema, image)
+
+    async def _approved(self, name: str) -> ToolVersion | None:
+        try:
+            return await self._store.get(ToolRef(name=name))
+        except (ToolNotFoundError, ToolNotCallableError):
+            return None
+
+    async def _inputs(self, old: ToolVersion, new: Candidate) -> list[ReplayInput]:
+        """Recorded calls, the most diverse of them, and generated ones where they are few."""
+        recorded = await self._recorded(old)
+        chosen = most_diverse(
+            recorded, lambda each: kind_of([each.arguments, _kind(each)]), self._settings.runs
+        )
+        missing = self._settings.at_least - len(chosen)
+        if missing <= 0:
+            return chosen
+        examples = (*old.source.examples, *new.source.examples)
+        known = {each.digest for each in chosen}
+        generated = [
+            ReplayInput(InputOrigin.GENERATED, arguments, sha256_digest(canonical_json(arguments)))
+            for arguments in await inputs_for(
+                old.source_schema, examples, missing, seed=REPLAY_SEED
+            )
+        ]
+        return [*chosen, *(each for each in generated if each.digest not in known)]
+
+    async def _recorded(self, old: ToolVersion) -> list[ReplayInput]:
+        """One input of each kind of arguments: calls of `old`, then of those before it."""
+        found: dict[str, ReplayInput] = {}
+        version: ToolVersion | None = old
+        for _ in range(_ANCESTORS):
+            if version is None:
+                break
+            for record in await self._store.calls_of(
+                version.digest, limit=MOST_LOOKED_AT, with_body=True
+            ):
+                each = _input_of(record, of_predecessor=version is old)
+                if each is not None and not validate(each.arguments, old.source_schema.parameters):
+                    found.setdefault(each.digest, each)
+            version = await self._parent(version)
+        return list(found.values())
+
+    async def _parent(self, version: ToolVersion) -> ToolVersion | None:
+        if version.parent is None:
+            return None
+        with suppress(ToolNotFoundError, StoreDamagedError):
+            return await self._store.find(ToolRef(name=version.name, digest=version.parent))
+        return None
+
+    async def _before(
+        self, old: ToolVersion, inputs: Sequence[ReplayInput], sandbox: Sandbox
+    ) -> list[Answer | None]:
+        """What the old version made of each input; None where that cannot be known."""
+        unknown = [each for each in inputs if each.before is None]
+        answers: dict[str, Answer] = {e.digest: e.before for e in inputs if e.before is not None}
+        program = await self.runnable(old, sandbox) if unknown else None
+        if program is not None:
+            wanted = [each.arguments for each in unknown]
+            results = await self.run_all(program, wanted, sandbox, _patience(unknown))
+            answers |= {
+                each.digest: answer_of(result)
+                for each, result in zip(unknown, results, strict=False)
+            }
+        return [answers.get(each.digest) for each in inputs]
+
+    async def _after(
+        self, new: Candidate, inputs: Sequence[ReplayInput], sandbox: Sandbox
+    ) -> list[tuple[bool, Answer | None]]:
+        """Whether each input was looked at, and the new version's answer if it takes it at all."""
+        parameters = new.source_schema.parameters
+        taken = [each for each in inputs if not validate(each.arguments, parameters)]
+        results = await self.run_all(
+            new, [each.arguments for each in taken], sandbox, _patience(taken)
+        )
+        answers = {
+            each.digest: answer_of(result) for each, result in zip(taken, results, strict=False)
+        }
+        fitting = {each.digest for each in taken}
+        return [
+            (each.digest in answers or each.digest not in fitting, answers.get(each.digest))
+            for each in inputs
+        ]
+
+
+def _input_of(record: CallRecord, *, of_predecessor: bool) -> ReplayInput | None:
+    body = record.body
+    if body is None:
+        return None
+    whole = of_predecessor and not body.redacted
+    answer = Answer(
+        outcome=record.outcome,
+        value=body.value if record.outcome is Outcome.RETURNED else None,
+        error_type=record.error_type,
+        wall_seconds=record.execute_seconds,
+    )
+    return ReplayInput(
+        origin=InputOrigin.RECORDED if of_predecessor else InputOrigin.EARLIER,
+        arguments=body.arguments,
+        digest=sha256_digest(canonical_json(body.arguments)),
+        before=answer if whole else None,
+        seconds=record.execute_seconds,
+    )
+
+
+def _kind(each: ReplayInput) -> str:
+    return "" if each.before is None else each.before.outcome.value
+
+
+def _patience(inputs: Sequence[ReplayInput]) -> float:
+    return _RECORDED_TIMES * max((each.seconds for each in inputs), default=0.0)
+
+
+def _left_out(wanted: int, runs: Sequence[ReplayRun]) -> str:
+    if not wanted:
+        return "no call of it is recorded, and no arguments can be generated"
+    if len(runs) < wanted:
+        return f"{wanted - len(runs)} of {wanted} inputs could not be run on both versions"
+    return ""
