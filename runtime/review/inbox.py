@@ -20,7 +20,7 @@ from toolstore.store import ToolStore
 
 _REASON_CHARACTERS: Final = 2_000
 _HEAD: Final = "[toolkiln: news of tools that waited for review; the user did not write this]"
-_APPROVALS: Final = frozenset({EventType.APPROVED, EventType.ADMITTED, EventType.CANARIED})
+_APPROVALS: Final = frozenset({EventType.APPROVED, EventType.ADMITTED})
 _REFUSALS: Final = frozenset({EventType.REJECTED, EventType.REVOKED})
 
 
