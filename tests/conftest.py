@@ -16,7 +16,14 @@ settings.register_profile(
 )
 settings.load_profile("toolkiln")
 
-pytest_plugins = ["docker_fixtures", "private_engine", "runtime_fixtures", "scenes"]
+pytest_plugins = [
+    "docker_fixtures",
+    "postgres_server",
+    "private_engine",
+    "runtime_fixtures",
+    "scenes",
+    "store_places",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
