@@ -1,0 +1,135 @@
+"""Serves the review page until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from runtime.errors import UsageError
+from runtime.review.web.app import make_app
+from runtime.review.web.desk import Desk
+from runtime.review.web.site import Site, is_loopback, make_site
+from runtime.review.web.tokens import TokenBook
+
+_MAX_CONNECTIONS = 200
+_BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where to listen, and how."""
+
+    host: str
+    port: int
+    names: tuple[str, ...] = ()
+    """Names under which browsers reach it, beside the address itself."""
+
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+    """Listen for others without TLS: somebody else encrypts, or nobody listens in."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.tls_certificate is not None
+
+
+def check_door(door: Door) -> None:
+    """Refuse what would let others read tokens on their way.
+
+    Raises:
+        UsageError: another address than loopback without TLS, or half of TLS.
+    """
+    if (door.tls_certificate is None) != (door.tls_key is None):
+        raise UsageError("give --tls-cert and --tls-key together")
+    if door.secure and door.insecure:
+        raise UsageError("--insecure and TLS exclude each other; leave --insecure out")
+    if not door.secure and not door.insecure and not is_loopback(door.host):
+        raise UsageError(
+            f"--listen {door.host} can be reached from other machines, and tokens would travel in "
+            "the clear: give --tls-cert and --tls-key, or --insecure if something in front of it "
+            "speaks TLS"
+        )
+
+
+def open_listener(door: Door) -> tuple[socket.socket, Site]:
+    """A socket that listens, and the site that answers there; port 0 takes a free one.
+
+    Raises:
+        UsageError: there is no such address here, or it is taken.
+    """
+    check_door(door)
+    try:
+        found = socket.getaddrinfo(
+            door.host, door.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(f"cannot listen at {door.host}:{door.port}: {error.strerror}") from None
+    port = int(listener.getsockname()[1])
+    try:
+        return listener, make_site(door.host, port, names=door.names, secure=door.secure)
+    except UsageError:
+        listener.close()
+        raise
+
+
+async def serve(
+    desk: Desk,
+    *,
+    door: Door,
+    book: TokenBook,
+    head: Callable[[], int],
+    on_ready: Callable[[str], None],
+) -> None:
+    """Answer at `door` until interrupted; `on_ready` hears the address.
+
+    Raises:
+        UsageError: it cannot listen there, or the files of TLS are of no use.
+    """
+    listener, site = open_listener(door)
+    try:
+        server = uvicorn.Server(_config(desk, door=door, site=site, book=book, head=head))
+        scheme = "https" if site.secure else "http"
+        host = f"[{door.host}]" if ":" in door.host else door.host
+        on_ready(f"{scheme}://{host}:{site.port}/")
+        await server.serve(sockets=[listener])
+    finally:
+        listener.close()
+
+
+def _config(
+    desk: Desk, *, door: Door, site: Site, book: TokenBook, head: Callable[[], int]
+) -> uvicorn.Config:
+    config = uvicorn.Config(
+        make_app(desk, site=site, book=book, head=head),
+        access_log=False,
+        backlog=_BACKLOG,
+        h11_max_incomplete_event_size=32 * 1024,
+        http="h11",
+        lifespan="off",
+        limit_concurrency=_MAX_CONNECTIONS,
+        log_config=None,
+        loop="asyncio",
+        # Addresses that a client claims to have would get it past the limit on sign-ins.
+        proxy_headers=False,
+        server_header=False,
+        ssl_certfile=door.tls_certificate,
+        ssl_keyfile=door.tls_key,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=15,
+        ws="none",
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or error
+        raise UsageError(f"--tls-cert and --tls-key cannot be used: {reason}") from None
+    return config
