@@ -1,0 +1,60 @@
+"""How many keys must have vouched for a version before it is called: `[signatures]` of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Final
+
+from pydantic import Field
+
+from policies.statements import Check
+from policies.value import Value
+
+_DAYS_OF_A_DECADE: Final = 3_650
+
+
+class SignatureSettings(Value):
+    """Thresholds. What evidence there is must be signed under every policy; these say what is
+    wanted at least, and by whom beside the keys of this host.
+    """
+
+    lint: int = Field(default=1, ge=0, le=10)
+    source_schema: int = Field(default=1, ge=0, le=10)
+    examples: int = Field(default=1, ge=0, le=10)
+    properties: int = Field(default=0, ge=0, le=10)
+    replay: int = Field(default=0, ge=0, le=10)
+    review: int = Field(default=0, ge=0, le=10)
+    """Different keys that must have signed a statement about this check."""
+
+    person_keys: int = Field(default=0, ge=0, le=10)
+    """Different people who said yes, each with a key of their own (`toolkiln store keys person`);
+    a yes signed with the key of the host does not count for this."""
+
+    evidence_days: int = Field(default=0, ge=0, le=_DAYS_OF_A_DECADE)
+    """From this age on evidence no longer counts, and the tool must be proven anew; 0 is never."""
+
+    def wanted(self) -> dict[Check, int]:
+        """How many keys each check needs."""
+        return {
+            Check.LINT: self.lint,
+            Check.SCHEMA: self.source_schema,
+            Check.EXAMPLES: self.examples,
+            Check.PROPERTIES: self.properties,
+            Check.REPLAY: self.replay,
+            Check.REVIEW: self.review,
+        }
+
+    def shortfall(self, signed: Mapping[Check, Set[str]], people: Set[str]) -> tuple[str, ...]:
+        """What is missing, in words, of keys that vouched for each check, and of people."""
+        missing = [
+            f"{check.value} is vouched for by {len(signed.get(check, ()))} key(s), and the policy "
+            f"wants {count}"
+            for check, count in self.wanted().items()
+            if len(signed.get(check, ())) < count
+        ]
+        if len(people) < self.person_keys:
+            missing.append(
+                f"{len(people)} person(s) said yes with a key of their own, and the policy wants "
+                f"{self.person_keys}"
+            )
+        return tuple(missing)

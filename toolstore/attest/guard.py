@@ -1,0 +1,149 @@
+"""What a connection of a store with keys carries: who verifies what it reads, and signs.
+
+The store binds it to the connection for each transaction; queries and the journal ask for it
+there. A connection without one belongs to a store that was opened without keys: nothing is
+signed, and nothing verified beyond digests and the chain of hashes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, select
+
+from policies.signatures import SignatureSettings
+from toolstore import tables
+from toolstore.attest.chain import Chain, Kept, check_in_force, read_chain
+from toolstore.attest.checkpoints import Checkpoint, SeenCheckpoints, signed_head
+from toolstore.attest.errors import AttestationError, Flaw
+from toolstore.attest.keys import KeyRing
+from toolstore.attest.seals import Paths, fold
+from toolstore.blobs import as_bytes
+from toolstore.lane import Lane
+
+T = TypeVar("T")
+
+_KEY: Final = "toolkiln.guard"
+_attestation = tables.attestation.c
+
+
+@dataclass(slots=True)
+class Guard:
+    """Keys and thresholds of one open store."""
+
+    ring: KeyRing
+    wanted: SignatureSettings
+    clock: Callable[[], datetime]
+    seen: SeenCheckpoints | None = None
+    known: Checkpoint | None = None
+    """The newest verified checkpoint: the same bytes are not verified twice."""
+
+    written: Checkpoint | None = None
+    """Signed in a transaction that is not known to be kept yet."""
+
+    maps_checked: bool = False
+    """The whole map is being checked by somebody: leave out the path of each version."""
+
+    def head(self, connection: Connection) -> Checkpoint:
+        """The signed end of the log; see `signed_head`."""
+        known = self.known
+        if known is not None and known.keyid and self.ring.find(known.keyid) is None:
+            known = None  # its key is not trusted any more
+        self.known = signed_head(connection, self.ring, known)
+        return self.known
+
+
+def bind(connection: Connection, guard: Guard | None) -> None:
+    """Let `guard` watch over this transaction."""
+    if guard is None:
+        connection.info.pop(_KEY, None)
+    else:
+        connection.info[_KEY] = guard
+
+
+def guard_of(connection: Connection) -> Guard | None:
+    """Who watches over this transaction; None in a store without keys."""
+    found = connection.info.get(_KEY)
+    return found if isinstance(found, Guard) else None
+
+
+class Attested:
+    """The signed statements about some versions, read in few queries."""
+
+    def __init__(self, connection: Connection, guard: Guard, digests: Sequence[str]) -> None:
+        self._guard = guard
+        self._chains: dict[str, Chain] = {}
+        self._head = guard.head(connection)
+        self._paths = None if guard.maps_checked else Paths(connection, digests)
+        self._envelopes: dict[str, dict[str, bytes]] = defaultdict(dict)
+        query = select(_attestation.version, _attestation.digest, _attestation.envelope).where(
+            _attestation.version.in_(digests)
+        )
+        for version, digest, envelope in connection.execute(query):
+            self._envelopes[version][digest] = as_bytes(envelope)
+
+    def envelopes(self, digest: str) -> Mapping[str, bytes]:
+        """Those about one version, as kept."""
+        return self._envelopes.get(digest, {})
+
+    def check(self, kept: Kept) -> Chain:
+        """Verify the statements about a version, and that the log has no other events of it.
+
+        Raises:
+            AttestationError: they are not what was signed.
+        """
+        if self._paths is not None:
+            self._paths.check(kept.digest, self._head.states)
+            if self._paths.seal_of(kept.digest) != fold(event.hash for event in kept.events):
+                raise AttestationError(
+                    f"{kept.ref}: its events are not those that the last checkpoint signed",
+                    Flaw.LOG,
+                )
+        chain = self._chains[kept.digest] = read_chain(kept, self._guard.ring.find)
+        return chain
+
+    def check_in_force(self, digest: str) -> None:
+        """Refuse a checked version whose statements do not count now, or are too few.
+
+        Raises:
+            NotInForceError: they do not.
+        """
+        chain = self._chains[digest]
+        check_in_force(chain, self._guard.wanted, self._guard.clock())
+
+
+def gather(connection: Connection, digests: Sequence[str]) -> Attested | None:
+    """The statements about some versions; None in a store without keys.
+
+    Raises:
+        AttestationError: the log is not the one that was signed.
+    """
+    guard = guard_of(connection)
+    return None if guard is None else Attested(connection, guard, digests)
+
+
+class GuardedLane(Lane):
+    """A lane whose transactions are watched over."""
+
+    guard: Guard | None = None
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        guard = self.guard
+        if guard is None:
+            return super()._transaction(work)
+
+        def watched(connection: Connection) -> T:
+            bind(connection, guard)
+            guard.written = None
+            return work(connection)
+
+        result = super()._transaction(watched)
+        if guard.written is not None:  # what was signed is in the store for good now
+            guard.known = guard.written
+            if guard.seen is not None:
+                guard.seen.write(guard.written, guard.ring)
+        return result
