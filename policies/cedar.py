@@ -12,16 +12,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
 import cedarpy
+from pydantic import JsonValue
 
 from policies.access import Action, Circumstances, Principal, PrincipalKind, Resource
 from policies.access_rules import answer
+from policies.access_samples import Asked, Mentioned
 from policies.cedar_schema import CEDAR_SCHEMA
 from policies.cedar_text import Statement, statements
 from policies.decision import Decision
@@ -92,21 +94,10 @@ class CedarAuthorizer:
         context: Circumstances = Circumstances(),  # noqa: B008 - frozen
     ) -> Decision:
         """Allow what a rule permits and none forbids, if every rule could be evaluated."""
-        request: JsonObject = {
-            "principal": _uid(_KINDS[principal.kind], principal.name),
-            "action": _uid("Action", action.value),
-            "resource": _uid("Version", resource.digest),
-            "context": context.model_dump(mode="json"),
-        }
+        asked = Asked(principal, action, resource, context)
         rules = self._compiled.rules
         try:
-            # Made here and to the schema; checking them against it again is most of the time.
-            entities = cedarpy.Entities.from_json_str(
-                json.dumps([self._principal(principal), _version(resource)])
-            )
-            result = cedarpy.is_authorized(
-                request, self._compiled.policies, entities, self._compiled.schema
-            )
+            result = self._ask(asked, self._compiled.policies)
         except ValueError as error:  # such as a name that Cedar cannot spell
             problems: tuple[str, ...] = (f"Cedar could not take the request: {error}",)
             determining: tuple[CedarRule, ...] = ()
@@ -126,25 +117,62 @@ class CedarAuthorizer:
             problems=problems,
         )
 
-    def _principal(self, principal: Principal) -> JsonObject:
+    @property
+    def rules(self) -> tuple[CedarRule, ...]:
+        """All rules, in the order of their files."""
+        return tuple(self._compiled.rules.values())
+
+    def matches(self, requests: Iterable[Asked]) -> Iterator[frozenset[str]]:
+        """For each request, which rules apply to it, whatever becomes of it; for checks.
+
+        A rule that fails while it is evaluated applies to no request.
+        """
+        alone = {rule.id: cedarpy.PolicySet.from_str(rule.statement.text) for rule in self.rules}
+        for asked in requests:
+            entities = self._entities(asked)
+            yield frozenset(
+                rule
+                for rule, policies in alone.items()
+                if self._ask(asked, policies, entities).diagnostics.reasons
+            )
+
+    def _ask(
+        self,
+        asked: Asked,
+        policies: cedarpy.PolicySet,
+        entities: cedarpy.Entities | None = None,
+    ) -> cedarpy.AuthzResult:
+        request = {
+            "principal": _uid(_KINDS[asked.principal.kind], asked.principal.name),
+            "action": _uid("Action", asked.action.value),
+            "resource": _uid("Version", asked.resource.digest),
+            "context": asked.context.model_dump(mode="json"),
+        }
+        entities = entities or self._entities(asked)
+        return cedarpy.is_authorized(request, policies, entities, self._compiled.schema)
+
+    def _entities(self, asked: Asked) -> cedarpy.Entities:
+        # Made here and to the schema; checking them against it again is most of the time.
+        entities = [self._principal(asked.principal, asked.roles), _version(asked.resource)]
+        return cedarpy.Entities.from_json_str(json.dumps(entities))
+
+    def _principal(self, principal: Principal, more: Sequence[str]) -> JsonObject:
         """The principal with its roles; of a session, those of its model."""
         kind = _KINDS[principal.kind]
         if principal.kind is not PrincipalKind.SESSION:
-            return _entity(
-                kind, principal.name, parents=self._role_references(kind, principal.name)
-            )
+            return _entity(kind, principal.name, parents=self._in_roles(kind, principal.name, more))
         return _entity(
             kind,
             principal.name,
             attributes={"person": {"__entity": _uid("Person", principal.person)}},
             parents=[
                 _uid("Agent", principal.model),
-                *self._role_references("Agent", principal.model),
+                *self._in_roles("Agent", principal.model, more),
             ],
         )
 
-    def _role_references(self, kind: str, name: str) -> list[JsonObject]:
-        return [_uid("Role", role) for role in self._roles.get((kind, name), ())]
+    def _in_roles(self, kind: str, name: str, more: Sequence[str]) -> list[JsonObject]:
+        return [_uid("Role", role) for role in (*self._roles.get((kind, name), ()), *more)]
 
     def _named(self, problem: str) -> str:
         """Cedar's words about a rule that failed, with the rule's own name."""
@@ -322,3 +350,52 @@ def _wrong(statement: Statement, problem: str) -> PolicyConfigError:
             break
     where = f"{statement.file}, line {statement.line_of(problem)}"
     return PolicyConfigError(where, f"{problem}{hint}")
+
+
+def mentioned(rules: Iterable[CedarRule]) -> Mentioned:
+    """The names, attributes, texts and numbers that stand in rules."""
+    names: dict[str, set[str]] = {}
+    attributes: set[str] = set()
+    texts: set[str] = set()
+    numbers: set[int] = set()
+    waiting: list[JsonValue] = [
+        json.loads(cedarpy.policies_to_json_str(rule.statement.text))["staticPolicies"]
+        for rule in rules
+    ]
+    while waiting:
+        match waiting.pop():
+            case {"type": str(kind), "id": str(name)}:
+                names.setdefault(kind, set()).add(name)
+            case {"attr": str(name), **rest}:
+                attributes.add(name)
+                waiting.extend(rest.values())
+            case {"pattern": list(pattern), **rest}:
+                texts.add("".join(_piece(piece) for piece in pattern))
+                waiting.extend(rest.values())
+            case {"Value": str(text)}:
+                texts.add(text)
+            case {"Value": bool()}:
+                pass
+            case {"Value": int(number)}:
+                numbers.add(number)
+            case dict() as inner:
+                waiting.extend(value for key, value in inner.items() if key != "annotations")
+            case list() as several:
+                waiting.extend(several)
+            case _:
+                pass
+    return Mentioned(
+        {kind: frozenset(found) for kind, found in names.items()},
+        frozenset(attributes),
+        frozenset(texts),
+        frozenset(numbers),
+    )
+
+
+def _piece(piece: JsonValue) -> str:
+    """What stands for one piece of a `like` pattern in a text that it matches."""
+    match piece:
+        case {"Literal": str(text)}:
+            return text
+        case _:
+            return "x"
