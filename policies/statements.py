@@ -61,6 +61,9 @@ class Check(StrEnum):
     CHECKPOINT = "checkpoint"
     """Where the log stood; about a store, not about a version."""
 
+    BUNDLE = "bundle"
+    """What was exported; about the bytes of a file, not about a version."""
+
 
 ROLE_OF: Final[Mapping[Check, Role]] = MappingProxyType(
     {
@@ -72,6 +75,7 @@ ROLE_OF: Final[Mapping[Check, Role]] = MappingProxyType(
         Check.REVIEW: Role.REVIEWER,
         Check.ADMISSION: Role.ADMITTER,
         Check.CHECKPOINT: Role.ADMITTER,
+        Check.BUNDLE: Role.ADMITTER,
     }
 )
 """Whose signature counts on what."""
@@ -195,6 +199,14 @@ class CheckpointPredicate(Wire):
     """Root of the map of all versions; see `toolstore.attest.seals`."""
 
     at: AwareDatetime
+
+
+class BundlePredicate(Wire):
+    """That a file is what was exported; the subject is all of it but this statement."""
+
+    ref: str
+    version: ResourceDigest
+    sealed_at: AwareDatetime = Field(alias="sealedOn")
 
 
 def named(digest: str) -> JsonObject:
@@ -322,6 +334,16 @@ def checkpoint_statement(*, sequence: int, head: str, states: str, at: datetime)
         "log",
         head,
         {"sequence": sequence, "head": head, "states": states, "at": at.isoformat()},
+    )
+
+
+def bundle_statement(*, ref: str, version: str, document: str, at: datetime) -> Statement:
+    """What the exporter of a version says: `document` is the digest of the file without this."""
+    return make_statement(
+        Check.BUNDLE,
+        ref,
+        document,
+        {"ref": ref, "version": {"digest": named(version)}, "sealedOn": at.isoformat()},
     )
 
 

@@ -16,6 +16,7 @@ from policies.statements import (
     PAYLOAD_TYPE,
     ROLE_OF,
     Admission,
+    BundlePredicate,
     Check,
     CheckpointPredicate,
     CheckPredicate,
@@ -146,6 +147,9 @@ def _predicate(check: Check, statement: Statement) -> tuple[Wire, datetime]:
             case Check.CHECKPOINT:
                 checkpoint = CheckpointPredicate.model_validate(statement.predicate)
                 return checkpoint, checkpoint.at
+            case Check.BUNDLE:
+                bundle = BundlePredicate.model_validate(statement.predicate)
+                return bundle, bundle.sealed_at
             case _:
                 found = CheckPredicate.model_validate(statement.predicate)
                 return found, found.signed_at
