@@ -19,8 +19,8 @@ from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.value import Value, sha256_digest
 from toolstore.errors import StoreDamagedError
-from toolstore.events import Birth, EventDetail, entry_problem, time_text
-from toolstore.models import Event, Lifecycle, ToolVersion, version_digest
+from toolstore.events import Birth, EventDetail, EventType, entry_problem, place_after, time_text
+from toolstore.models import Event, Lifecycle, Place, ToolVersion, version_digest
 
 ValueT = TypeVar("ValueT", bound=Value)
 
@@ -46,6 +46,24 @@ class VersionRow:
     """None: the derived state is missing."""
 
     state_event: int | None
+    channel: str | None = None
+    weight: float | None = None
+    place_session: str | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """For whom it is callable, as the tables have it.
+
+        Raises:
+            StoreDamagedError: no place is like that.
+        """
+        if self.channel is None:
+            return None
+        fields = {"channel": self.channel, "weight": self.weight, "session": self.place_session}
+        try:
+            return Place.model_validate(fields)
+        except ValidationError as error:
+            raise StoreDamagedError(f"{self.ref} has a channel that there is not") from error
 
     @property
     def ref(self) -> str:
@@ -136,6 +154,8 @@ def assemble(record: Record) -> ToolVersion:
         evidence=evidence,
         decision=decisions[-1],
         approvals=_approvals(record),
+        place=_check_place(record),
+        waivers=tuple(d.waiver for d in record.details if d.waiver is not None),
     )
 
 
@@ -171,6 +191,16 @@ def _check_state(record: Record) -> Lifecycle:
             f"and the log says {last.to_state.value} (event {last.sequence})",
         )
     return last.to_state
+
+
+def _check_place(record: Record) -> Place | None:
+    row = record.row
+    place: Place | None = None
+    for event, detail in zip(record.events, record.details, strict=True):
+        place = place_after(EventType(event.type), detail, event.to_state, place)
+    if row.place != place:
+        raise _damaged(row, f"its channel is kept as {row.place}, and the log says {place}")
+    return place
 
 
 def _evidence(record: Record) -> Evidence:

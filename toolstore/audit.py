@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
+from policies.decision import Channel
 from policies.value import sha256_digest
-from toolstore import logbook, reading, tables
+from toolstore import derived, logbook, reading, tables
 from toolstore.assemble import VersionRow
 from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
 from toolstore.events import chain_damage, skeleton
 from toolstore.index import structure_problems
 from toolstore.lane import Lane
-from toolstore.models import Damage, Event, Lifecycle, VerifyReport
+from toolstore.models import Damage, Event, VerifyReport
 
 
 async def verify(lane: Lane) -> VerifyReport:
@@ -93,6 +94,7 @@ def _check_log(connection: Connection, findings: _Findings) -> _Log:
     for sequence, damage in chain_damage(entries):
         findings.damage.append(damage)
         log.last_break = max(log.last_break, sequence)
+    findings.add("derived tables", *derived.problems(connection, entries))
     for entry in reversed(entries):
         log.born[entry.digest] = entry.sequence
     try:
@@ -104,10 +106,11 @@ def _check_log(connection: Connection, findings: _Findings) -> _Log:
 
 
 def _check_names(rows: list[VersionRow], findings: _Findings) -> None:
-    approved = Counter(row.name for row in rows if row.state == Lifecycle.APPROVED)
-    for name, count in approved.items():
-        if count > 1:
-            findings.add(name, f"{count} versions of it are approved at a time")
+    for channel in (Channel.STABLE, Channel.CANARY):
+        found = Counter(row.name for row in rows if row.channel == channel)
+        for name, count in found.items():
+            if count > 1:
+                findings.add(name, f"{count} versions of it are {channel} at a time")
     names = Counter(skeleton(name) for name in {row.name for row in rows})
     for form, count in names.items():
         if count > 1:

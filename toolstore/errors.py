@@ -4,7 +4,8 @@ ToolStoreError
 ├── ToolNotFoundError      no such tool or version
 ├── ToolNotCallableError   there, but its state or channel forbids calling it
 ├── TransitionError        a change of state that its life-cycle does not have
-│   └── VoteOvertakenError     another step of the version came in between
+│   ├── VoteOvertakenError     another step of the version came in between
+│   └── QuotaError             as many versions are stored as the policy allows
 ├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
 ├── StoreBusyError         another process held the write lock too long; a retry mends it
 ├── StoreUnusableError     the folder or file cannot be opened as a store here
@@ -65,6 +66,17 @@ class VoteOvertakenError(TransitionError):
             ref,
             f"the log goes on after event {seen}, which the vote rests on, to event {last}; "
             "look at it again",
+        )
+
+
+class QuotaError(TransitionError):
+    """As many versions are stored as the policy allows; nothing was written."""
+
+    def __init__(self, name: str, count: str, limit: str) -> None:
+        super().__init__(
+            name,
+            f"{count}, and {limit}. Call a tool that is there, or ask a person to raise the "
+            "limit in the policy; retiring tools does not lower the count",
         )
 
 

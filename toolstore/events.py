@@ -15,7 +15,8 @@ from typing import Final
 from policies.decision import Approval, Decision
 from policies.permissions import LintLevel
 from policies.value import Value, canonical_json, sha256_digest
-from toolstore.models import Damage, Event, Lifecycle, Provenance
+from policies.waivers import Waiver
+from toolstore.models import STABLE, Damage, Event, Lifecycle, Place, Provenance
 
 GENESIS_HASH: Final = "sha256:" + "0" * 64
 """What the first entry has for the hash before it."""
@@ -55,35 +56,90 @@ class EventType(StrEnum):
     REVOKED = "revoked"
     """Taken back."""
 
+    OVERRULED = "overruled"
+    """A vote that came when it was decided already: kept, and without effect."""
 
-TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecycle]]] = (
+    SUSPENDED = "suspended"
+    """A finding is open again, or the policy no longer allows it: back to quarantine."""
+
+    REDECIDED = "redecided"
+    """The policy changed, and under the new one it is allowed too, on the same evidence."""
+
+    CANARIED = "canaried"
+    """It is tried by a share of the sessions."""
+
+    PROMOTED = "promoted"
+    """It became the stable one."""
+
+    CANARY_FAILED = "canary_failed"
+    """It failed more often than the stable one, and was taken out by itself."""
+
+    DEPRECATED = "deprecated"
+    """Retired, or a person advises against it; a successor may be named."""
+
+    ARCHIVED = "archived"
+    """Nobody can call it any more; going back to it is possible."""
+
+    PINNED = "pinned"
+    """A session stays with it."""
+
+    UNPINNED = "unpinned"
+    """A session no longer stays with it."""
+
+    WAIVED = "waived"
+    """A person took one finding on themselves, for a time."""
+
+
+_UNDECIDED = frozenset({Lifecycle.QUARANTINED})
+_APPROVED = frozenset({Lifecycle.APPROVED})
+_CALLABLE = frozenset({Lifecycle.APPROVED, Lifecycle.DEPRECATED})
+_RETIRED = frozenset({Lifecycle.DEPRECATED, Lifecycle.ARCHIVED})
+_LIVING = frozenset(Lifecycle) - {Lifecycle.REVOKED}
+_DECIDED = _CALLABLE | {Lifecycle.ARCHIVED, Lifecycle.REVOKED}
+
+TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecycle | None]]] = (
     MappingProxyType(
         {
             EventType.SUBMITTED: (frozenset({None}), Lifecycle.DRAFT),
             EventType.QUARANTINED: (frozenset({Lifecycle.DRAFT}), Lifecycle.QUARANTINED),
-            EventType.ADMITTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
-            EventType.ENDORSED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.QUARANTINED),
-            EventType.APPROVED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.APPROVED),
-            EventType.SUPERSEDED: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
-            EventType.ROLLED_BACK: (frozenset({Lifecycle.APPROVED}), Lifecycle.DEPRECATED),
-            EventType.RESTORED: (frozenset({Lifecycle.DEPRECATED}), Lifecycle.APPROVED),
-            EventType.REJECTED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.REVOKED),
-            EventType.CHANGE_ASKED: (frozenset({Lifecycle.QUARANTINED}), Lifecycle.QUARANTINED),
-            EventType.REVOKED: (
-                frozenset(
-                    {
-                        Lifecycle.DRAFT,
-                        Lifecycle.QUARANTINED,
-                        Lifecycle.APPROVED,
-                        Lifecycle.DEPRECATED,
-                    }
-                ),
-                Lifecycle.REVOKED,
-            ),
+            EventType.ADMITTED: (_UNDECIDED, Lifecycle.APPROVED),
+            EventType.ENDORSED: (_UNDECIDED, None),
+            EventType.APPROVED: (_UNDECIDED, Lifecycle.APPROVED),
+            EventType.SUPERSEDED: (_APPROVED, Lifecycle.DEPRECATED),
+            EventType.ROLLED_BACK: (_APPROVED, Lifecycle.DEPRECATED),
+            EventType.RESTORED: (_RETIRED, Lifecycle.APPROVED),
+            EventType.REJECTED: (_UNDECIDED, Lifecycle.REVOKED),
+            EventType.CHANGE_ASKED: (_UNDECIDED, None),
+            EventType.REVOKED: (_LIVING, Lifecycle.REVOKED),
+            EventType.OVERRULED: (_DECIDED, None),
+            EventType.SUSPENDED: (_CALLABLE, Lifecycle.QUARANTINED),
+            EventType.REDECIDED: (_CALLABLE, None),
+            EventType.CANARIED: (_CALLABLE, Lifecycle.APPROVED),
+            EventType.PROMOTED: (_APPROVED, Lifecycle.APPROVED),
+            EventType.CANARY_FAILED: (_APPROVED, Lifecycle.DEPRECATED),
+            EventType.DEPRECATED: (_APPROVED, Lifecycle.DEPRECATED),
+            EventType.ARCHIVED: (frozenset({Lifecycle.DEPRECATED}), Lifecycle.ARCHIVED),
+            EventType.PINNED: (_CALLABLE, None),
+            EventType.UNPINNED: (_DECIDED | _UNDECIDED, None),
+            EventType.WAIVED: (_UNDECIDED | _CALLABLE, None),
         }
     )
 )
-"""The whole life-cycle: from where each type of event may come, and where it leads."""
+"""The whole life-cycle: from where each type of event may come, and where it leads.
+
+None for the latter: the version stays where it is.
+"""
+
+_PLACES: Final = frozenset(
+    {
+        EventType.ADMITTED,
+        EventType.APPROVED,
+        EventType.RESTORED,
+        EventType.CANARIED,
+        EventType.PROMOTED,
+    }
+)
+"""Types of events that say anew for whom a version is callable."""
 
 
 class Birth(Value):
@@ -95,6 +151,20 @@ class Birth(Value):
     provenance: Provenance
 
 
+class CanaryFigures(Value):
+    """Counted calls of a canary and of the stable version beside it, and what follows."""
+
+    canary_succeeded: int = 0
+    canary_failed: int = 0
+    stable_succeeded: int = 0
+    stable_failed: int = 0
+    evidence: float = 1.0
+    """How much likelier the counts are than under the hypothesis that was rejected, at least."""
+
+    threshold: float = 1.0
+    """What the policy wanted; one over the error rate."""
+
+
 class EventDetail(Value):
     """What an event carries; only what applies is there."""
 
@@ -102,10 +172,32 @@ class EventDetail(Value):
     evidence: str | None = None
     """Digest of the evidence that the step rests on."""
 
+    attestations: tuple[str, ...] | None = None
+    """Digests of the envelopes that were signed with the step; see `toolstore.attest`."""
+
     decision: Decision | None = None
     approval: Approval | None = None
     shown: str | None = None
     """What a person who voted had on the screen: see `runtime.review.shown.Shown`."""
+
+    place: Place | None = None
+    """Where the step puts the version; None is stable, where it puts it anywhere."""
+
+    left: Place | None = None
+    """Where the version stood that is no longer approved; None is stable."""
+
+    pinned: str | None = None
+    """The session that a pin is of."""
+
+    waiver: Waiver | None = None
+    successor: str | None = None
+    """Which version to use instead (`name@3`)."""
+
+    overruled: Approval | None = None
+    """A yes that came too late."""
+
+    figures: CanaryFigures | None = None
+    """What a canary was taken out or promoted on."""
 
     def to_text(self) -> str:
         """Canonical JSON."""
@@ -140,6 +232,25 @@ def is_allowed(kind: EventType, from_state: Lifecycle | None) -> bool:
     return from_state in TRANSITIONS[kind][0]
 
 
+def leads_to(kind: EventType, from_state: Lifecycle | None) -> Lifecycle:
+    """The state after a step that is allowed from `from_state`."""
+    target = TRANSITIONS[kind][1] or from_state
+    if target is None:
+        raise ValueError(f"there is no step {kind.value!r} before a version is submitted")
+    return target
+
+
+def place_after(
+    kind: EventType, detail: EventDetail, to: Lifecycle, before: Place | None
+) -> Place | None:
+    """For whom a version is callable after a step, from what it was before."""
+    if to is not Lifecycle.APPROVED:
+        return None
+    if kind in _PLACES or before is None:
+        return detail.place or STABLE
+    return before
+
+
 def seal(step: Step, after: Link, *, at: datetime, actor: str) -> Event:
     """The entry for `step` that follows `after`.
 
@@ -159,7 +270,7 @@ def seal(step: Step, after: Link, *, at: datetime, actor: str) -> Event:
         digest=step.digest,
         name=step.name,
         from_state=step.from_state,
-        to_state=TRANSITIONS[step.type][1],
+        to_state=leads_to(step.type, step.from_state),
         policy_digest=decision.policy_digest if decision else None,
         reason=step.reason,
         detail=step.detail.to_text(),
@@ -201,7 +312,8 @@ def entry_problem(event: Event) -> str | None:
     if event.type not in TRANSITIONS:
         return f"there is no type of event {event.type!r}"
     kind = EventType(event.type)
-    if not is_allowed(kind, event.from_state) or TRANSITIONS[kind][1] is not event.to_state:
+    allowed = is_allowed(kind, event.from_state)
+    if not allowed or leads_to(kind, event.from_state) is not event.to_state:
         return f"the life-cycle has no step {kind.value!r} from {event.from_state}"
     return None
 

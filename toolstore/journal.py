@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, insert, update
 
-from toolstore import logbook, tables
+from toolstore import derived, logbook, tables
 from toolstore.assemble import VersionRow
-from toolstore.events import EventDetail, EventType, Link, Step, seal, time_text
+from toolstore.derived import Fact
+from toolstore.events import EventDetail, EventType, Link, Step, place_after, seal, time_text
 from toolstore.models import Event, Lifecycle
 
 
@@ -23,6 +24,7 @@ class Journal:
         self._before = logbook.checked_head(connection)
         self._events: list[Event] = []
         self._rows: dict[str, VersionRow] = {}
+        self._facts: list[Fact] = []
 
     def record(
         self, row: VersionRow, kind: EventType, reason: str, detail: EventDetail | None = None
@@ -42,8 +44,17 @@ class Journal:
         )
         event = seal(step, self._last(), at=self._at, actor=self._actor)
         self._events.append(event)
-        after = replace(row, state=event.to_state.value, state_event=event.sequence)
+        place = place_after(kind, step.detail, event.to_state, row.place)
+        after = replace(
+            row,
+            state=event.to_state.value,
+            state_event=event.sequence,
+            channel=place.channel.value if place else None,
+            weight=place.weight if place else None,
+            place_session=place.session if place else None,
+        )
         self._rows[row.digest] = after
+        self._facts.append(Fact(event.sequence, row.tool, row.digest, kind, step.detail))
         return after
 
     def write(self) -> None:
@@ -59,24 +70,8 @@ class Journal:
             self._connection.execute(
                 update(tables.log_head).values(sequence=last.sequence, hash=last.hash)
             )
-        self._write_states()
-
-    def _write_states(self) -> None:
-        """All old ones go before the new ones come: at no moment are two versions approved."""
-        state = tables.version_state
-        self._connection.execute(delete(state).where(state.c.version.in_(list(self._rows))))
-        self._connection.execute(
-            insert(state),
-            [
-                {
-                    "version": row.digest,
-                    "tool": row.tool,
-                    "state": row.state,
-                    "event": row.state_event,
-                }
-                for row in self._rows.values()
-            ],
-        )
+        derived.write_rows(self._connection, self._rows.values())
+        derived.write_facts(self._connection, self._facts)
 
     def _last(self) -> Link:
         if not self._events:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from contextlib import closing
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +17,16 @@ from policies.permissions import LintLevel
 from toolstore import files
 from toolstore.errors import StoreDamagedError, StoreUnusableError
 from toolstore.layout import HEAD_REVISION, database_revision
-from toolstore.models import Lifecycle, Origin, ToolSummary
+from toolstore.models import Lifecycle, Origin, Place, ToolSummary
 
 _QUERY: Final = """
     SELECT tool.name, v.sequence, v.digest, s.state, v.level,
-           v.description, v.origin, v.author, v.created_at
+           v.description, v.origin, v.author, v.created_at,
+           c.channel, c.weight, c.session
     FROM tool_version AS v
     JOIN tool ON tool.id = v.tool
     JOIN version_state AS s ON s.version = v.digest
+    LEFT JOIN channel AS c ON c.version = v.digest
     WHERE s.state IN ({states})
     ORDER BY tool.name, v.sequence
 """
@@ -61,6 +64,10 @@ def summaries_sync(
         raise StoreDamagedError(f"{database} does not answer as a store must ({error})") from error
 
 
+def _place(channel: str, weight: float | None, session: str | None) -> Place:
+    return Place.model_validate({"channel": channel, "weight": weight, "session": session})
+
+
 def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
     """Summaries from rows of (name, sequence, digest, state, level, description, origin, …).
 
@@ -69,6 +76,7 @@ def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
     states = {state.value: state for state in Lifecycle}
     levels = {level.value: level for level in LintLevel}
     origins = {origin.value: origin for origin in Origin}
+    places = cache(_place)
     try:
         return tuple(
             ToolSummary.model_construct(
@@ -81,6 +89,7 @@ def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
                 origin=origins[origin],
                 author=author,
                 created_at=datetime.fromisoformat(created_at),
+                place=None if channel is None else places(channel, weight, session),
             )
             for (
                 name,
@@ -92,6 +101,9 @@ def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
                 origin,
                 author,
                 created_at,
+                channel,
+                weight,
+                session,
             ) in rows
         )
     except (KeyError, TypeError, ValueError) as error:

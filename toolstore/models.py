@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from policies.decision import Approval, Decision
+from policies.decision import Approval, Channel, Decision
 from policies.evidence import Evidence
 from policies.permissions import LintLevel
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.value import Value, canonical_json, sha256_digest
+from policies.waivers import Waiver
 
 _REF = re.compile(
     r"(?P<name>[^@\s]+)(?:@(?:(?P<sequence>[1-9]\d{0,8})|(?P<digest>sha256:[0-9a-f]{6,64})))?"
@@ -21,17 +22,20 @@ _REF = re.compile(
 
 
 class Lifecycle(StrEnum):
-    """Where a version stands. At most one version of a name is approved at a time."""
+    """Where a version stands."""
 
     DRAFT = "draft"
     QUARANTINED = "quarantined"
     """Proven and waiting for a person; callable by nobody."""
 
     APPROVED = "approved"
-    """The version that the name means: found by search, callable."""
+    """Callable by those whom its channel names; the stable one is what the name means."""
 
     DEPRECATED = "deprecated"
-    """Replaced by a later version; callable by its exact reference, not found by search."""
+    """Replaced or retired; callable by its exact reference, not found by search."""
+
+    ARCHIVED = "archived"
+    """Retired for good unless a person goes back to it: callable by nobody, no fault of it."""
 
     REVOKED = "revoked"
     """Rejected or taken back: refused at load and at call; the bytes are kept for audit."""
@@ -75,6 +79,53 @@ class ToolRef(Value):
         if self.sequence is not None:
             return f"{self.name}@{self.sequence}"
         return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+class Place(Value):
+    """Where an approved version stands: for whom it is callable.
+
+    Of a name at most one version is stable and one is the canary; beside them each session may
+    have one of its own.
+    """
+
+    channel: Channel = Channel.STABLE
+    weight: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Of a canary: which share of the sessions gets it."""
+
+    session: str | None = None
+    """Of a version for one session: which."""
+
+    @model_validator(mode="after")
+    def _says_what_its_channel_needs(self) -> Self:
+        if (self.weight is not None) != (self.channel is Channel.CANARY):
+            raise ValueError("a canary has a weight, and nothing else has one")
+        if (self.session is not None) != (self.channel is Channel.SESSION):
+            raise ValueError("a session's version names the session, and nothing else does")
+        return self
+
+    def __str__(self) -> str:
+        if self.channel is Channel.CANARY:
+            return f"canary at {self.weight:g}"
+        return self.channel if self.session is None else f"session {self.session}"
+
+
+STABLE: Final = Place()
+"""For everybody."""
+
+
+class Pin(Value):
+    """A session that stays with one version of a name, whatever else the name comes to mean."""
+
+    session: str
+    name: str
+    digest: str
+
+
+class Quota(Value):
+    """How many versions may be stored; checked in the transaction that stores one more."""
+
+    versions_per_session: int = Field(ge=1)
+    versions_per_author: int = Field(ge=1)
 
 
 class Provenance(Value):
@@ -146,6 +197,11 @@ class ToolVersion(Value):
     """The latest one."""
 
     approvals: tuple[Approval, ...] = ()
+    place: Place | None = None
+    """For whom it is callable; None where it is not approved."""
+
+    waivers: tuple[Waiver, ...] = ()
+    """All that were ever given, oldest first; `policies.waivers.in_force` says which count."""
 
     @property
     def name(self) -> str:
@@ -170,6 +226,8 @@ class ToolSummary(Value):
     origin: Origin
     author: str
     created_at: AwareDatetime
+    place: Place | None = None
+    """For whom it is callable; None where it is not approved."""
 
 
 class Event(Value):

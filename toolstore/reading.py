@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
 
+from policies.decision import Channel
 from toolstore import logbook, tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
 from toolstore.blobs import BATCH, read_raw_blobs
@@ -19,6 +20,7 @@ from toolstore.search import searchable_text
 _version = tables.tool_version.c
 _state = tables.version_state.c
 _event = tables.event.c
+_channel = tables.channel.c
 
 _VERSION_ROWS: Final = select(
     _version.digest,
@@ -36,10 +38,13 @@ _VERSION_ROWS: Final = select(
     _version.created_at,
     _state.state,
     _state.event.label("state_event"),
+    _channel.channel,
+    _channel.weight,
+    _channel.session.label("place_session"),
 ).select_from(
-    tables.tool_version.join(tables.tool).outerjoin(
-        tables.version_state, _state.version == _version.digest
-    )
+    tables.tool_version.join(tables.tool)
+    .outerjoin(tables.version_state, _state.version == _version.digest)
+    .outerjoin(tables.channel, _channel.version == _version.digest)
 )
 
 _SUMMARIES: Final = (
@@ -53,11 +58,14 @@ _SUMMARIES: Final = (
         _version.origin,
         _version.author,
         _version.created_at,
+        _channel.channel,
+        _channel.weight,
+        _channel.session,
     )
     .select_from(
-        tables.tool_version.join(tables.tool).join(
-            tables.version_state, _state.version == _version.digest
-        )
+        tables.tool_version.join(tables.tool)
+        .join(tables.version_state, _state.version == _version.digest)
+        .outerjoin(tables.channel, _channel.version == _version.digest)
     )
     .order_by(tables.tool.c.name, _version.sequence)
 )
@@ -73,6 +81,11 @@ def rows_of_name(connection: Connection, name: str) -> list[VersionRow]:
 def rows_in_state(connection: Connection, states: Collection[Lifecycle]) -> list[VersionRow]:
     """All versions that are in one of `states`, by name and sequence."""
     return _rows(connection, _state.state.in_([state.value for state in states]))
+
+
+def stable_rows(connection: Connection) -> list[VersionRow]:
+    """The stable version of every name, by name."""
+    return _rows(connection, _channel.channel == Channel.STABLE.value)
 
 
 def row_of_digest(connection: Connection, digest: str) -> VersionRow | None:
@@ -115,15 +128,15 @@ def only_match(rows: Sequence[VersionRow], ref: ToolRef) -> VersionRow:
 
 
 def find_row(connection: Connection, ref: ToolRef) -> VersionRow:
-    """The version that `ref` means; for a bare name the approved one, else the latest.
+    """The version that `ref` means; for a bare name the stable one, the canary, or the latest.
 
     Raises:
         ToolNotFoundError: there is none, or the reference means several.
     """
     rows = require_name(connection, ref.name)
     if ref.sequence is None and ref.digest is None:
-        approved = (row for row in rows if row.state == Lifecycle.APPROVED)
-        return next(approved, rows[-1])
+        approved = [row for row in rows if row.channel in {Channel.STABLE, Channel.CANARY}]
+        return max(approved, key=lambda row: row.channel == Channel.STABLE, default=rows[-1])
     return only_match(rows, ref)
 
 
@@ -209,12 +222,12 @@ def load_all(
 def search_documents(
     connection: Connection, on_damage: OnDamage | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Name and searchable text of every approved version, from verified bytes.
+    """Name and searchable text of every stable version, from verified bytes.
 
     Raises:
         StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
     """
-    rows = rows_in_state(connection, [Lifecycle.APPROVED])
+    rows = stable_rows(connection)
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
         wanted = [digest for row in chunk for digest in (row.source, row.source_schema)]

@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from policies.decision import Approval, Decision
 from toolstore import audit, calls, forms, logbook, reading
 from toolstore.assemble import VersionRow
+from toolstore.channels import Offer
 from toolstore.database import BUSY_SECONDS, Database
-from toolstore.errors import StoreDamagedError, ToolNotCallableError
+from toolstore.errors import StoreDamagedError, ToolNotCallableError, TransitionError
 from toolstore.events import EventType
 from toolstore.head import Head
 from toolstore.index import Location, database_at
 from toolstore.lane import Lane
+from toolstore.lifecycle import LifecycleMoves
 from toolstore.models import (
     Event,
     Lifecycle,
@@ -29,6 +31,8 @@ from toolstore.models import (
     ToolVersion,
     VerifyReport,
 )
+from toolstore.pins import pins
+from toolstore.terms import NO_TERMS, Terms
 from toolstore.writing import Writer
 
 T = TypeVar("T")
@@ -57,6 +61,9 @@ class ToolStore:
         self._reads = Lane(database, writes=False)
         self._writes = Lane(database, writes=True)
         self._head = Head(database)
+        self.lifecycle = LifecycleMoves(self._reads, self._write)
+        """Channels, pins, waivers, retirement."""
+
 
     @classmethod
     async def open(
@@ -98,21 +105,26 @@ class ToolStore:
 
     # -- changes ---------------------------------------------------------------------------------
 
-    async def admit(self, submission: Submission, *, actor: str) -> ToolVersion:
+    async def admit(
+        self, submission: Submission, *, actor: str, terms: Terms = NO_TERMS
+    ) -> ToolVersion:
         """Take in a proven version: approved where the decision allows, else quarantined.
+
+        `terms` say for whom an approved version is callable at first, and how many there may be.
 
         The same submission again gives the version that is there. One that was quarantined and
         is now allowed becomes approved; one that was replaced becomes current again. Whatever
         was approved of the name becomes deprecated in the same transaction.
 
         Raises:
-            TransitionError: refused by the decision, revoked before, rolled back from, evidence
-                about something else, or the name reads like another tool's. Nothing was written.
+            TransitionError: refused by the decision, revoked before, taken out before, evidence
+                about something else, or the name reads like another tool's. No version was added.
+            QuotaError: as many versions are stored as `terms` allow.
             StoreBusyError: nothing was written, and a retry mends it.
         """
-        return await self._write(actor, lambda writer: writer.admit(submission))
+        return await self._write(actor, lambda writer: writer.admit(submission, terms))
 
-    async def approve(
+    async def approve(  # noqa: PLR0913 - what a yes rests on, each by its name
         self,
         digest: str,
         approval: Approval,
@@ -120,12 +132,14 @@ class ToolStore:
         *,
         actor: str,
         after: int | None = None,
+        terms: Terms = NO_TERMS,
     ) -> ToolVersion:
         """Keep a person's yes to a quarantined version; it becomes the approved one if allowed.
 
         Where the decision asks for more people, the yes is kept and the version stays where it
         is. The bytes are verified first. `after` is the last event about the version that the
-        decision knew of.
+        decision knew of. For whom it is callable then, `terms` say and the scopes of the yeses,
+        whichever is narrower. A yes to what was decided meanwhile is kept in the log.
 
         Raises:
             VoteOvertakenError: there is a later event about the version than `after`.
@@ -136,7 +150,7 @@ class ToolStore:
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.approve(row, approval, decision, after)
+            return writer.approve(row, approval, decision, after, terms)
 
         return await self._write(actor, work)
 
@@ -196,27 +210,28 @@ class ToolStore:
     async def rollback(
         self, name: str, *, actor: str, reason: str, to: ToolRef | None = None
     ) -> ToolVersion:
-        """Make an earlier version the approved one again: the one replaced last, or `to`.
+        """Undo the last move: end the canary, else bring back what was replaced last, or `to`.
 
         Raises:
-            TransitionError: there is none, or `to` is not deprecated.
+            TransitionError: there is none, or `to` is neither deprecated nor archived.
             ToolNotFoundError: there is no such tool or version.
         """
         return await self._write(actor, lambda writer: writer.rollback(name, reason, to))
 
     # -- single versions -------------------------------------------------------------------------
 
-    async def get(self, ref: ToolRef) -> ToolVersion:
-        """The version that a call of `ref` runs, verified.
+    async def get(self, ref: ToolRef, *, session: str | None = None) -> ToolVersion:
+        """The version that a call of `ref` runs in `session`, verified.
 
-        A bare name means its approved version; an exact reference may be deprecated too.
+        A bare name means what `channels.Offer` chooses; an exact reference may be deprecated too,
+        and is refused where it is for another session alone.
 
         Raises:
             ToolNotFoundError: there is no such tool or version.
             ToolNotCallableError: it is there, and its state forbids calling it.
             StoreDamagedError: it is not what was put in.
         """
-        return await self._reads.run(partial(_get, ref=ref))
+        return await self._reads.run(partial(_get, ref=ref, session=session))
 
     async def find(self, ref: ToolRef) -> ToolVersion:
         """The version that a person means by `ref`, in whatever state, verified.
@@ -273,7 +288,7 @@ class ToolStore:
     async def current_versions(
         self, *, on_damage: DamageListener | None = None
     ) -> tuple[ToolVersion, ...]:
-        """The approved version of every name, by name.
+        """The stable version of every name, by name.
 
         With `on_damage`, which gets the reference and the error, a damaged one is left out and
         the others come; without it, one damaged version is an error.
@@ -281,7 +296,11 @@ class ToolStore:
         Raises:
             StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
         """
-        return await self._in_state(Lifecycle.APPROVED, on_damage)
+
+        def work(connection: Connection, note: reading.OnDamage | None) -> Iterator[ToolVersion]:
+            return reading.load_all(connection, reading.stable_rows(connection), note)
+
+        return await self._collect(work, on_damage)
 
     async def summaries(
         self,
@@ -302,7 +321,7 @@ class ToolStore:
     async def search_documents(
         self, *, on_damage: DamageListener | None = None
     ) -> tuple[tuple[str, str], ...]:
-        """Name and searchable text of every approved tool, for a `Bm25Index`; bytes verified.
+        """Name and searchable text of every stable tool, for a `Bm25Index`; bytes verified.
 
         Raises:
             StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
@@ -377,9 +396,15 @@ class ToolStore:
 
     async def _write(self, actor: str, work: Callable[[Writer], T]) -> T:
         at = self._clock()
-        return await self._writes.run(
-            lambda connection: work(Writer(connection, at=at, actor=actor))
-        )
+
+        def run(connection: Connection) -> tuple[T, TransitionError | None]:
+            writer = Writer(connection, at=at, actor=actor)
+            return work(writer), writer.refusal
+
+        done, refusal = await self._writes.run(run)
+        if refusal is not None:
+            raise refusal
+        return done
 
     async def _in_state(
         self, state: Lifecycle, on_damage: DamageListener | None
@@ -416,16 +441,36 @@ def _prepared(location: Location, busy_seconds: float) -> Database:
     return database
 
 
-def _get(connection: Connection, ref: ToolRef) -> ToolVersion:
-    row = reading.find_row(connection, ref)
+def _get(connection: Connection, ref: ToolRef, session: str | None) -> ToolVersion:
+    rows = reading.require_name(connection, ref.name)
+    if ref.sequence is not None or ref.digest is not None:
+        row = reading.only_match(rows, ref)
+    else:
+        row = _chosen(connection, ref.name, rows, session)
     version = reading.load(connection, row)
-    bare = ref.sequence is None and ref.digest is None
-    if bare and version.state is not Lifecycle.APPROVED:
-        rows = reading.rows_of_name(connection, ref.name)
-        states = ", ".join(f"@{row.sequence} {row.state}" for row in rows)
-        raise ToolNotCallableError(
-            str(ref), "without an approved version", f"its versions are {states}"
-        )
     if version.state not in CALLABLE:
         raise ToolNotCallableError(str(version.ref), version.state.value, version.state_reason)
+    owner = version.place.session if version.place else None
+    if owner not in {None, session}:
+        raise ToolNotCallableError(
+            str(version.ref),
+            f"approved for the session {owner} alone",
+            f"`toolkiln tools promote {version.ref}` is how a person gives it to everybody",
+        )
     return version
+
+
+def _chosen(
+    connection: Connection, name: str, rows: list[VersionRow], session: str | None
+) -> VersionRow:
+    held = {} if session is None else {p.name: p.digest for p in pins(connection, session)}
+    digest = Offer.of(rows).choose(name, session, held.get(name))
+    found = next((row for row in rows if row.digest == digest), None)
+    if found is None:
+        # What is wrong with the bytes is told before what is wrong with the state.
+        reading.load(connection, reading.find_row(connection, ToolRef(name=name)))
+        states = ", ".join(f"@{row.sequence} {row.channel or row.state}" for row in rows)
+        raise ToolNotCallableError(
+            name, "without an approved version", f"its versions are {states}"
+        )
+    return found

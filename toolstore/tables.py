@@ -1,8 +1,8 @@
 """The tables, as every database has them.
 
 `blob`, `tool`, `tool_version`, `evidence` and `event` only grow: triggers forbid the rest.
-`version_state` is derived from `event` and can be rebuilt from it; `log_head` repeats the last
-link, so that a log that lost its end is noticed.
+`version_state`, `channel`, `pin`, `waiver` and `made_in` are derived from `event` and can be
+rebuilt from it; `log_head` repeats the last link, so that a log that lost its end is noticed.
 
 Times are ISO 8601 text in UTC: the hash of an event is over the very characters.
 """
@@ -109,15 +109,6 @@ version_state: Final = Table(
     Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
 )
 
-ONE_APPROVED: Final = Index(
-    "uq_version_state_approved",
-    version_state.c.tool,
-    unique=True,
-    sqlite_where=text("state = 'approved'"),
-    postgresql_where=text("state = 'approved'"),
-)
-"""At most one approved version of a name, held by the database itself."""
-
 log_head: Final = Table(
     "log_head",
     metadata,
@@ -125,6 +116,85 @@ log_head: Final = Table(
     Column("sequence", Integer, nullable=False),
     Column("hash", Text, nullable=False),
 )
+
+# -- the life-cycle: who gets which version; all of it derived from `event` ---------------------
+
+channel: Final = Table(
+    "channel",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("tool", Integer, ForeignKey("tool.id"), nullable=False, index=True),
+    Column("channel", Text, nullable=False),
+    Column("weight", Float),
+    Column("session", Text),
+)
+
+ONE_STABLE: Final = Index(
+    "uq_channel_stable",
+    channel.c.tool,
+    unique=True,
+    sqlite_where=text("channel = 'stable'"),
+    postgresql_where=text("channel = 'stable'"),
+)
+"""At most one stable version of a name, held by the database itself."""
+
+ONE_CANARY: Final = Index(
+    "uq_channel_canary",
+    channel.c.tool,
+    unique=True,
+    sqlite_where=text("channel = 'canary'"),
+    postgresql_where=text("channel = 'canary'"),
+)
+"""At most one canary of a name."""
+
+pin: Final = Table(
+    "pin",
+    metadata,
+    Column("session", Text, primary_key=True),
+    Column("tool", Integer, ForeignKey("tool.id"), primary_key=True),
+    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False),
+    Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
+)
+
+waiver: Final = Table(
+    "waiver",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("expires_at", Text, nullable=False),
+    Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
+)
+
+made_in: Final = Table(
+    "made_in",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("session", Text, nullable=False, index=True),
+)
+"""Which session wrote a version, for quotas."""
+
+Index("ix_tool_version_author", tool_version.c.author)
+
+# Counts, not facts: they are about calls, and what follows from them is an event with its figures.
+
+canary_count: Final = Table(
+    "canary_count",
+    metadata,
+    Column("start", Integer, ForeignKey("event.sequence"), primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+)
+"""Calls since a canary began (`start` is that event), of it and of the stable one beside it."""
+
+version_use: Final = Table(
+    "version_use",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("last_at", Text, nullable=False),
+)
+"""When a version was last called, to the hour: what nobody uses is retired."""
 
 # Calls, and what finds equal tools (r0004). Calls are observations: they are pruned, and nothing
 # is decided from them alone.
@@ -164,4 +234,50 @@ version_form: Final = Table(
     Column("shape", Text, nullable=False, index=True),
 )
 
-APPEND_ONLY: Final = ("blob", "tool", "tool_version", "evidence", "event")
+# Signatures (r0002). Envelopes and checkpoints only grow; the map of seals follows from the log.
+
+attestation: Final = Table(
+    "attestation",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+"""DSSE envelopes about a version; which ones there must be stands in the log."""
+
+checkpoint: Final = Table(
+    "checkpoint",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", Integer, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+"""Where the log stood, signed with each transaction."""
+
+version_seal: Final = Table(
+    "version_seal",
+    metadata,
+    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("bucket", Text, nullable=False, index=True),
+    Column("seal", Text, nullable=False),
+)
+"""A hash over all events of a version; see `toolstore.attest.seals`."""
+
+seal_node: Final = Table(
+    "seal_node",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+)
+
+APPEND_ONLY: Final = (
+    "blob",
+    "tool",
+    "tool_version",
+    "evidence",
+    "event",
+    "attestation",
+    "checkpoint",
+)

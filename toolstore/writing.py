@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
-from policies.decision import Approval, Decision
+from policies.decision import Approval, Channel, Decision
 from policies.value import canonical_json, sha256_digest
-from toolstore import logbook, reading, tables
-from toolstore.assemble import VersionRow, details_of
+from toolstore import reading, tables
+from toolstore.assemble import VersionRow
 from toolstore.blobs import put_blobs
 from toolstore.errors import ToolNotFoundError, TransitionError, VoteOvertakenError
 from toolstore.events import Birth, EventDetail, EventType, is_allowed, skeleton, time_text
 from toolstore.journal import Journal
-from toolstore.models import Event, Lifecycle, Submission, ToolRef, ToolVersion
+from toolstore.models import Lifecycle, Submission, ToolRef, ToolVersion
+from toolstore.placing import Placing, last_event, last_move
+from toolstore.terms import Terms, check_quota
 
 
 class Writer:
@@ -23,58 +27,86 @@ class Writer:
 
     def __init__(self, connection: Connection, *, at: datetime, actor: str) -> None:
         self.connection = connection
-        self._journal = Journal(connection, at=at, actor=actor)
+        self.at = at
+        self.journal = Journal(connection, at=at, actor=actor)
+        self.placing = Placing(connection, self.journal)
+        self.refusal: TransitionError | None = None
+        """What to tell the caller although something was written: a vote that came too late."""
 
-    def admit(self, submission: Submission) -> ToolVersion:
+    def admit(self, submission: Submission, terms: Terms) -> ToolVersion:
         """Take in a proven version; see `ToolStore.admit`."""
         _check_submission(submission)
         row = reading.row_of_digest(self.connection, submission.digest)
         if row is None:
-            self._let_in(self._take_in(submission), submission)
+            if terms.quota is not None:
+                check_quota(self.connection, submission, terms.quota)
+            self._let_in(self._take_in(submission), submission, terms)
         else:
             reading.load(self.connection, row)
-            self._admit_again(row, submission)
-        return self._finish(submission.digest)
+            self._admit_again(row, submission, terms)
+        return self.finish(submission.digest)
 
     def approve(
-        self, row: VersionRow, approval: Approval, decision: Decision, after: int | None
+        self,
+        row: VersionRow,
+        approval: Approval,
+        decision: Decision,
+        after: int | None,
+        terms: Terms,
     ) -> ToolVersion:
         """Make a quarantined version the approved one; see `ToolStore.approve`."""
         version = reading.load(self.connection, row)
-        self._unchanged_since(row, after)
         if approval.digest != version.digest:
             raise TransitionError(
                 row.ref,
                 f"the approval is of {approval.digest}, and this is {version.digest}; "
                 "look at it again and approve what is shown",
             )
-        self._require(row, EventType.APPROVED)
+        if is_allowed(EventType.OVERRULED, version.state):
+            self._overrule(row, "the approval", EventDetail(overruled=approval))
+            return self.finish(row.digest)
+        self._unchanged_since(row, after)
+        self.require(row, EventType.APPROVED)
         detail = EventDetail(approval=approval, decision=decision, shown=approval.shown or None)
         if decision.allowed:
-            self._make_current(row, EventType.APPROVED, f"approved by {approval.principal}", detail)
+            scopes = (terms.channel, *(each.scope for each in (*version.approvals, approval)))
+            place = terms.narrowed(scopes).place(row.name, version.provenance, self.connection)
+            reason = f"approved by {approval.principal}"
+            self.placing.put(row, EventType.APPROVED, reason, detail, place=place)
         elif decision.needs_review:
-            reason = f"approved by {approval.principal}; {_words(decision)}"
-            self._journal.record(row, EventType.ENDORSED, reason, detail)
+            reason = f"approved by {approval.principal}; {words(decision)}"
+            self.journal.record(row, EventType.ENDORSED, reason, detail)
         else:
-            raise TransitionError(row.ref, f"the policy does not allow it: {_words(decision)}")
-        return self._finish(row.digest)
+            raise TransitionError(row.ref, f"the policy does not allow it: {words(decision)}")
+        return self.finish(row.digest)
 
     def take_back(
         self, row: VersionRow, kind: EventType, reason: str, *, shown: str | None = None
     ) -> ToolVersion:
         """Reject or revoke; see `ToolStore.reject` and `ToolStore.revoke`."""
         # The log's word, not the table's: taking back also mends a derived state that was changed.
-        row = replace(row, state=self._last_event(row).to_state.value)
-        self._require(row, kind)
-        self._journal.record(row, kind, reason, EventDetail(shown=shown))
-        return self._finish(row.digest)
+        row = replace(row, state=last_event(self.connection, row).to_state.value)
+        state = Lifecycle(row.state or "")
+        if kind is EventType.REJECTED and is_allowed(EventType.OVERRULED, state):
+            self._overrule(row, f"the no ({reason})", EventDetail(shown=shown))
+            return self.finish(row.digest)
+        self.require(row, kind)
+        self.journal.record(row, kind, reason, EventDetail(shown=shown))
+        return self.finish(row.digest)
+
+    def _overrule(self, row: VersionRow, vote: str, detail: EventDetail) -> None:
+        """Keep a vote that came after the decision: everybody who decided is in the log."""
+        self.refusal = TransitionError(
+            row.ref, f"it is {row.state} by now; {vote} came too late, and is kept in the log"
+        )
+        self.journal.record(row, EventType.OVERRULED, f"{vote} came too late", detail)
 
     def ask_change(self, row: VersionRow, reason: str, shown: str | None) -> ToolVersion:
         """Ask the author for a change; see `ToolStore.ask_change`."""
         reading.load(self.connection, row)
-        self._require(row, EventType.CHANGE_ASKED)
-        self._journal.record(row, EventType.CHANGE_ASKED, reason, EventDetail(shown=shown))
-        return self._finish(row.digest)
+        self.require(row, EventType.CHANGE_ASKED)
+        self.journal.record(row, EventType.CHANGE_ASKED, reason, EventDetail(shown=shown))
+        return self.finish(row.digest)
 
     def _unchanged_since(self, row: VersionRow, after: int | None) -> None:
         """Refuse a vote whose decision rests on less than what the log has by now."""
@@ -83,19 +115,21 @@ class Writer:
 
     def rollback(self, name: str, reason: str, to: ToolRef | None) -> ToolVersion:
         """Go back to an earlier version; see `ToolStore.rollback`."""
-        rows = reading.rows_of_name(self.connection, name)
-        if not rows:
-            raise ToolNotFoundError(name, known=reading.names(self.connection))
+        rows = reading.require_name(self.connection, name)
+        canary = next((row for row in rows if row.channel == Channel.CANARY), None)
+        if to is None and canary is not None:
+            self.placing.take_out(canary, EventType.ROLLED_BACK, reason)
+            return self.finish((_stable(rows) or canary).digest)
         if to is None:
             target = self._predecessor(name, rows)
         elif to.name == name:
             target = reading.only_match(rows, to)
         else:
             raise ToolNotFoundError(str(to), known=[row.ref for row in rows])
-        self._require(target, EventType.RESTORED)
+        self.require(target, EventType.RESTORED)
         reading.load(self.connection, target)
-        self._make_current(target, EventType.RESTORED, reason, EventDetail())
-        return self._finish(target.digest)
+        self.placing.put(target, EventType.RESTORED, reason)
+        return self.finish(target.digest)
 
     def _take_in(self, submission: Submission) -> VersionRow:
         """Keep the bytes and the row; the version is then quarantined."""
@@ -104,7 +138,7 @@ class Writer:
         put_blobs(self.connection, [canonical_json(source.to_json()), schema_bytes])
         tool = self._tool_id(source.name)
         siblings = reading.rows_of_name(self.connection, source.name)
-        current = _approved(siblings)
+        current = _stable(siblings)
         row = VersionRow(
             digest=submission.digest,
             name=source.name,
@@ -130,80 +164,78 @@ class Writer:
             level=submission.level,
             provenance=provenance,
         )
-        row = self._journal.record(row, EventType.SUBMITTED, "submitted", EventDetail(birth=birth))
-        return self._journal.record(
+        row = self.journal.record(row, EventType.SUBMITTED, "submitted", EventDetail(birth=birth))
+        return self.journal.record(
             row,
             EventType.QUARANTINED,
-            _words(submission.decision),
+            words(submission.decision),
             EventDetail(evidence=submission.evidence.digest, decision=submission.decision),
         )
 
-    def _let_in(self, row: VersionRow, submission: Submission) -> None:
+    def _let_in(self, row: VersionRow, submission: Submission, terms: Terms) -> None:
         """From quarantine to approved, where the policy allows it without a person."""
         decision = submission.decision
         if decision.allowed:
             detail = EventDetail(evidence=submission.evidence.digest, decision=decision)
-            self._make_current(row, EventType.ADMITTED, _words(decision), detail)
+            place = terms.place(row.name, submission.provenance, self.connection)
+            self.placing.put(row, EventType.ADMITTED, words(decision), detail, place=place)
 
-    def _admit_again(self, row: VersionRow, submission: Submission) -> None:
+    def _admit_again(self, row: VersionRow, submission: Submission, terms: Terms) -> None:
         """The same bytes came before: what they are now decides."""
         if row.state == Lifecycle.QUARANTINED and submission.decision.allowed:
             self._insert_evidence(row, submission)
-            self._let_in(row, submission)
+            self._let_in(row, submission, terms)
         elif row.state == Lifecycle.REVOKED:
-            raise TransitionError(
+            reason = last_move(self.connection, row)[0].reason
+            self._overrule(row, "the policy's decision", EventDetail(decision=submission.decision))
+            self.refusal = TransitionError(
                 row.ref,
-                f"these very bytes were revoked ({self._last_event(row).reason}); "
+                f"these very bytes were revoked ({reason}); "
                 "revoked is an end, so change the tool and submit it as a new version",
             )
-        elif row.state == Lifecycle.DEPRECATED:
-            self._restore(row, submission)
+        elif row.state in {Lifecycle.DEPRECATED, Lifecycle.ARCHIVED}:
+            self._restore(row, submission, terms)
 
-    def _restore(self, row: VersionRow, submission: Submission) -> None:
-        """A replaced version came again; it is current again, unless a person went back from it."""
+    def _restore(self, row: VersionRow, submission: Submission, terms: Terms) -> None:
+        """A replaced version came again; it is current again, unless it was taken out."""
         way = f"`toolkiln tools rollback {row.name} --to {row.ref}` makes it current again"
-        if self._last_event(row).type == EventType.ROLLED_BACK:
-            raise TransitionError(row.ref, f"it was rolled back from; {way}")
+        last, _ = last_move(self.connection, row)
+        if last.type != EventType.SUPERSEDED:
+            raise TransitionError(row.ref, f"it was {_TAKEN_OUT[EventType(last.type)]}; {way}")
         if not submission.decision.allowed:
             raise TransitionError(
                 row.ref, f"it was replaced, and the policy asks for a person; {way}"
             )
         self._insert_evidence(row, submission)
         detail = EventDetail(evidence=submission.evidence.digest, decision=submission.decision)
-        self._make_current(row, EventType.RESTORED, "submitted again", detail)
-
-    def _make_current(
-        self, row: VersionRow, kind: EventType, reason: str, detail: EventDetail
-    ) -> None:
-        """Approve `row`; whatever was approved of the name gives way first."""
-        current = _approved(reading.rows_of_name(self.connection, row.name))
-        if current is not None:
-            back = kind is EventType.RESTORED and detail.decision is None
-            backwards = back and row.sequence < current.sequence
-            leaving = EventType.ROLLED_BACK if backwards else EventType.SUPERSEDED
-            self._journal.record(current, leaving, f"{row.ref} is current now: {reason}")
-        self._journal.record(row, kind, reason, detail)
+        place = terms.place(row.name, submission.provenance, self.connection)
+        self.placing.put(row, EventType.RESTORED, "submitted again", detail, place=place)
 
     def _predecessor(self, name: str, rows: list[VersionRow]) -> VersionRow:
         """What was replaced last and not gone back from since."""
-        replaced = [
-            row
-            for row in rows
-            if row.state == Lifecycle.DEPRECATED
-            and self._last_event(row).type == EventType.SUPERSEDED
-        ]
+        replaced = []
+        for row in rows:
+            if row.state == Lifecycle.DEPRECATED:
+                last, detail = last_move(self.connection, row)
+                if last.type == EventType.SUPERSEDED and detail.left is None:
+                    replaced.append((last.sequence, row))
         if not replaced:
             raise TransitionError(
                 name,
                 "there is no earlier version to go back to; "
                 f"`toolkiln tools history {name}` shows what there is, `--to` names one",
             )
-        return max(replaced, key=lambda row: row.state_event or 0)
+        return max(replaced, key=itemgetter(0))[1]
 
-    def _require(self, row: VersionRow, kind: EventType) -> None:
+    def require(self, row: VersionRow, kind: EventType) -> None:
+        """Refuse a step that the life-cycle does not have from where `row` is.
+
+        Raises:
+            TransitionError: it has none.
+        """
         state = None if row.state is None else Lifecycle(row.state)
         if not is_allowed(kind, state):
-            raise TransitionError(row.ref, f"it is {row.state}, so it cannot be {_PASSIVE[kind]}")
+            raise TransitionError(row.ref, f"it is {row.state}, so it cannot be {PASSIVE[kind]}")
 
     def _tool_id(self, name: str) -> int:
         """The tool of that name, made where it is missing.
@@ -243,31 +275,37 @@ class Writer:
             values = {"digest": digest, "version": row.digest}
             self.connection.execute(insert(evidence).values(values))
 
-    def _last_event(self, row: VersionRow) -> Event:
-        """The last entry of the log about `row`.
-
-        Raises:
-            StoreDamagedError: there is none, or it is not what its hash says.
-        """
-        entries = tuple(logbook.events(self.connection, tables.event.c.version == row.digest))
-        details_of(row, entries)
-        return entries[-1]
-
-    def _finish(self, digest: str) -> ToolVersion:
+    def finish(self, digest: str) -> ToolVersion:
         """Put down what was done, and read it back as any reader would."""
-        self._journal.write()
+        self.journal.write()
         row = reading.row_of_digest(self.connection, digest)
         if row is None:
             raise ToolNotFoundError(digest)
         return reading.load(self.connection, row)
 
 
-_PASSIVE = {
+PASSIVE: Final = {
     EventType.APPROVED: "approved; only a quarantined version can",
     EventType.REJECTED: "rejected; only a quarantined version can, and `revoke` takes others back",
     EventType.CHANGE_ASKED: "sent back for a change; only a quarantined version can",
     EventType.REVOKED: "revoked again",
-    EventType.RESTORED: "gone back to; only a deprecated version can",
+    EventType.RESTORED: "gone back to; only a deprecated or archived version can",
+    EventType.SUSPENDED: "set aside; only an approved or deprecated version can",
+    EventType.CANARIED: "tried as a canary; only an approved or deprecated version can",
+    EventType.PROMOTED: "promoted; only an approved version can, and `rollback` restores others",
+    EventType.CANARY_FAILED: "taken out; only a canary can",
+    EventType.DEPRECATED: "deprecated; only an approved version can",
+    EventType.ARCHIVED: "archived; only a deprecated version can, so deprecate it first",
+    EventType.PINNED: "pinned; only an approved or deprecated version can",
+    EventType.WAIVED: "given a waiver; it is decided for good, or nobody can call it",
+}
+"""What cannot be done, and from where it could be."""
+
+_TAKEN_OUT: Final = {
+    EventType.ROLLED_BACK: "rolled back from",
+    EventType.CANARY_FAILED: "taken out as a canary that failed",
+    EventType.DEPRECATED: "deprecated by a person, or because nobody used it",
+    EventType.ARCHIVED: "archived",
 }
 
 
@@ -276,7 +314,7 @@ def _check_submission(submission: Submission) -> None:
     evidence, decision = submission.evidence, submission.decision
     name = submission.source.name
     if not decision.allowed and not decision.needs_review:
-        raise TransitionError(name, f"the policy refused it: {_words(decision)}")
+        raise TransitionError(name, f"the policy refused it: {words(decision)}")
     about = (evidence.subject, evidence.source_digest, evidence.image_digest)
     if about != (submission.digest, submission.source.digest, submission.image_digest):
         raise TransitionError(
@@ -292,9 +330,10 @@ def _check_submission(submission: Submission) -> None:
         )
 
 
-def _approved(rows: list[VersionRow]) -> VersionRow | None:
-    return next((row for row in rows if row.state == Lifecycle.APPROVED), None)
+def _stable(rows: list[VersionRow]) -> VersionRow | None:
+    return next((row for row in rows if row.channel == Channel.STABLE), None)
 
 
-def _words(decision: Decision) -> str:
+def words(decision: Decision) -> str:
+    """The reasons of a decision, for the log."""
     return "; ".join(decision.reasons) or "no reason was given"

@@ -29,18 +29,22 @@ def serve(  # noqa: PLR0913 - one parameter an option
     listen: Annotated[
         str, typer.Option(help="HOST:PORT; port 0 takes a free one.")
     ] = "127.0.0.1:8421",
-    name: Annotated[
+    origin: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which browsers reach it; any other is refused."),
+        typer.Option(
+            metavar="URL",
+            help="How browsers reach it, such as https://review.example.org; all else is refused. "
+            "Default: the address it listens at.",
+        ),
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, with its chain.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let others reach it without TLS.")
+        bool, typer.Option("--insecure", help="Let others reach it without TLS of its own.")
     ] = False,
     policy: PolicyName = None,
 ) -> None:
-    """Open the review desk for browsers, on this machine alone unless told otherwise.
+    """Open the review desk for browsers; on this machine alone, unless told otherwise.
 
     People sign in with their tokens; see `toolkiln review token add`.
     """
@@ -57,7 +61,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     door = Door(
         host=host,
         port=port,
-        names=tuple(name or ()),
+        origins=tuple(origin or ()),
         tls_certificate=tls_cert,
         tls_key=tls_key,
         insecure=insecure,

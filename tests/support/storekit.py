@@ -130,6 +130,8 @@ def _add(
     rows["version_state"].append(
         {"version": digest, "tool": tool, "state": "approved", "event": link.sequence}
     )
+    rows["channel"].append({"version": digest, "tool": tool, "channel": "stable"})
+    rows["made_in"].append({"version": digest, "session": came.session})
     return link
 
 

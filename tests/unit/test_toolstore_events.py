@@ -20,6 +20,7 @@ from toolstore.events import (
     entry_hash,
     entry_problem,
     is_allowed,
+    leads_to,
     seal,
     skeleton,
     time_text,
@@ -30,9 +31,10 @@ LEADS_TO = {
     None: {"draft"},
     Lifecycle.DRAFT: {"quarantined", "revoked"},
     Lifecycle.QUARANTINED: {"quarantined", "approved", "revoked"},
-    Lifecycle.APPROVED: {"deprecated", "revoked"},
-    Lifecycle.DEPRECATED: {"approved", "revoked"},
-    Lifecycle.REVOKED: set(),
+    Lifecycle.APPROVED: {"approved", "deprecated", "quarantined", "revoked"},
+    Lifecycle.DEPRECATED: {"deprecated", "approved", "archived", "quarantined", "revoked"},
+    Lifecycle.ARCHIVED: {"archived", "approved", "revoked"},
+    Lifecycle.REVOKED: {"revoked"},
 }
 
 unhurried = settings(deadline=None)
@@ -66,9 +68,9 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 def test_the_life_cycle_is_this_and_nothing_else() -> None:
     seen: dict[Lifecycle | None, set[str]] = {state: set() for state in [None, *Lifecycle]}
-    for sources, target in TRANSITIONS.values():
+    for kind, (sources, _) in TRANSITIONS.items():
         for source in sources:
-            seen[source].add(target.value)
+            seen[source].add(leads_to(kind, source).value)
 
     assert set(TRANSITIONS) == set(EventType)
     assert seen == LEADS_TO

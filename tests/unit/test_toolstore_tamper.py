@@ -304,13 +304,14 @@ async def test_the_database_itself_forbids_changes(folder: Path, table: str, act
             connection.execute(statement)
 
 
-async def test_two_versions_of_a_name_cannot_be_approved(folder: Path) -> None:
+@pytest.mark.parametrize("channel", ["stable", "canary"])
+async def test_two_versions_of_a_name_cannot_share_a_channel(folder: Path, channel: str) -> None:
 
-    with (
-        closing(sqlite3.connect(folder / DATABASE_NAME)) as connection,
-        pytest.raises(sqlite3.IntegrityError, match="UNIQUE"),
-    ):
-        connection.execute("UPDATE version_state SET state = 'approved'")
+    everything = "INSERT INTO channel (version, tool, channel) SELECT digest, tool, ? FROM "
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
+        connection.execute("DELETE FROM channel")
+        with pytest.raises(sqlite3.IntegrityError, match=r"failed: channel\.tool"):
+            connection.execute(everything + "tool_version", (channel,))
 
 
 async def test_a_log_that_got_shorter_stops_a_running_session(folder: Path) -> None:

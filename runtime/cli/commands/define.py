@@ -65,6 +65,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         typer.Option("--import", help="A module beyond the L0 list; asks for L2. Repeatable."),
     ] = None,
     policy: Annotated[str | None, typer.Option(help="Profile or file to admit under.")] = None,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Store it though the store has such a tool already.")
+    ] = False,
     output: Annotated[
         Format, typer.Option("--format", help="How to print the outcome.")
     ] = Format.TEXT,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import JsonValue
 
+from runtime.cli import reviewpage
 from runtime.cli.commands.tools import (
     Ref,
     announce,
@@ -174,3 +175,7 @@ async def _approve(settings: Settings, ref: str, shown: str, comment: str) -> To
         return await runtime.approve(
             ref, principal=settings.principal, shown_digest=shown, comment=comment
         )
+
+
+app.command()(reviewpage.serve)
+app.add_typer(reviewpage.tokens, name="token")

@@ -26,7 +26,6 @@ from runtime.cli.output import (
     run_async,
     say,
 )
-from runtime.errors import UsageError
 from toolstore.listing import summaries_sync
 from toolstore.models import Event, Lifecycle, ToolSummary, ToolVersion, VerifyReport
 
@@ -174,27 +173,15 @@ def diff(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: code, description, examples, permissions."""
-    from runtime.cli.render import diff_lines, diff_view  # noqa: PLC0415 - lists do without
+    """Show what differs between two versions: source, schema, permissions, examples, behaviour."""
+    from runtime.cli.differences import find_differences  # noqa: PLC0415 - lists do without
 
     settings = settings_of(ctx)
-    before, after = run_async(_two(settings, ref, other))
+    found = run_async(find_differences(settings, ref, other))
     if as_json:
-        lines: list[JsonValue] = [*diff_lines(before, after)]
-        print_json({"before": str(before.ref), "after": str(after.ref), "diff": lines})
+        print_json(found.to_json())
     else:
-        print_rich(settings, diff_view(before, after))
-
-
-async def _two(settings: Settings, ref: str, other: str | None) -> tuple[ToolVersion, ToolVersion]:
-    async with open_store(settings) as store:
-        first = await store.find(parse_ref(ref))
-        if other is not None:
-            return first, await store.find(parse_ref(other))
-        before = await version_before(store, first)
-    if before is None:
-        raise UsageError(f"{first.ref} has no version before it; name two to compare")
-    return before, first
+        print_rich(settings, *found.view())
 
 
 @app.command()

@@ -13,7 +13,7 @@ import uvicorn
 from runtime.errors import UsageError
 from runtime.review.web.app import make_app
 from runtime.review.web.desk import Desk
-from runtime.review.web.site import Site, is_loopback, make_site
+from runtime.review.web.site import Site, address_of, is_loopback, make_site
 from runtime.review.web.tokens import TokenBook
 
 _MAX_CONNECTIONS = 200
@@ -26,8 +26,8 @@ class Door:
 
     host: str
     port: int
-    names: tuple[str, ...] = ()
-    """Names under which browsers reach it, beside the address itself."""
+    origins: tuple[str, ...] = ()
+    """How browsers reach it, where that is not the address itself."""
 
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -35,7 +35,7 @@ class Door:
     """Listen for others without TLS: somebody else encrypts, or nobody listens in."""
 
     @property
-    def secure(self) -> bool:
+    def tls(self) -> bool:
         """Whether it speaks TLS."""
         return self.tls_certificate is not None
 
@@ -48,9 +48,9 @@ def check_door(door: Door) -> None:
     """
     if (door.tls_certificate is None) != (door.tls_key is None):
         raise UsageError("give --tls-cert and --tls-key together")
-    if door.secure and door.insecure:
+    if door.tls and door.insecure:
         raise UsageError("--insecure and TLS exclude each other; leave --insecure out")
-    if not door.secure and not door.insecure and not is_loopback(door.host):
+    if not door.tls and not door.insecure and not is_loopback(door.host):
         raise UsageError(
             f"--listen {door.host} can be reached from other machines, and tokens would travel in "
             "the clear: give --tls-cert and --tls-key, or --insecure if something in front of it "
@@ -75,7 +75,7 @@ def open_listener(door: Door) -> tuple[socket.socket, Site]:
         raise UsageError(f"cannot listen at {door.host}:{door.port}: {error.strerror}") from None
     port = int(listener.getsockname()[1])
     try:
-        return listener, make_site(door.host, port, names=door.names, secure=door.secure)
+        return listener, make_site(door.host, port, origins=door.origins, tls=door.tls)
     except UsageError:
         listener.close()
         raise
@@ -97,9 +97,7 @@ async def serve(
     listener, site = open_listener(door)
     try:
         server = uvicorn.Server(_config(desk, door=door, site=site, book=book, head=head))
-        scheme = "https" if site.secure else "http"
-        host = f"[{door.host}]" if ":" in door.host else door.host
-        on_ready(f"{scheme}://{host}:{site.port}/")
+        on_ready(address_of(site, door.host))
         await server.serve(sockets=[listener])
     finally:
         listener.close()

@@ -10,27 +10,33 @@ from typing import Final
 from runtime.errors import UsageError
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8421"
-_HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[1-9]\d{0,4}))?/?"
+)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """One server as browsers see it."""
 
-    hosts: frozenset[str]
-    """Values of `Host` that are meant for it, in small letters; any other is refused, so that a
-    name that somebody points at this machine (DNS rebinding) gets nothing."""
-
-    secure: bool
-    """Whether it speaks TLS."""
+    origins: frozenset[str]
+    """Such as `https://review.example.org`: where its own forms come from."""
 
     port: int
+    """The one that it listens at."""
 
     @property
-    def origins(self) -> frozenset[str]:
-        """The origins that its own forms come from."""
-        scheme = "https" if self.secure else "http"
-        return frozenset(f"{scheme}://{host}" for host in self.hosts)
+    def hosts(self) -> frozenset[str]:
+        """Values of `Host` that are meant for it; any other is refused, so that a name that
+        somebody else points at this machine (DNS rebinding) gets nothing."""
+        return frozenset(origin.partition("://")[2] for origin in self.origins)
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it by TLS alone."""
+        return all(origin.startswith("https://") for origin in self.origins)
 
     @property
     def cookie_name(self) -> str:
@@ -67,27 +73,53 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def make_site(host: str, port: int, *, names: tuple[str, ...], secure: bool) -> Site:
-    """The site at `host`, which is also reached under `names`.
+def make_site(host: str, port: int, *, origins: tuple[str, ...], tls: bool) -> Site:
+    """The site that listens at `host`.
+
+    Args:
+        host: The address, or its name.
+        port: Where it listens.
+        origins: How browsers reach it, where that is not the address itself.
+        tls: Whether it speaks TLS itself.
 
     Raises:
-        UsageError: a name is none, or there is none to reach an address that stands for all.
+        UsageError: an origin is none, or none is given for an address that stands for all.
     """
-    reached = [name.lower() for name in names]
-    if is_loopback(host):
-        reached += ["127.0.0.1", "localhost", "::1"]
-    elif not _stands_for_all(host):
-        reached.append(host.lower())
-    if not reached:
+    if origins:
+        return Site(frozenset(map(_checked_origin, origins)), port)
+    if _stands_for_all(host):
         raise UsageError(
-            f"--listen {host} stands for all addresses of this machine; say with --name NAME under "
-            "which name browsers reach it, as any other name is refused"
+            f"--listen {host} stands for all addresses of this machine; say with --origin how "
+            f"browsers reach it, such as --origin https://review.example.org:{port}"
         )
+    names = {host.lower(), *(("127.0.0.1", "localhost", "::1") if is_loopback(host) else ())}
+    scheme = "https" if tls else "http"
     return Site(
-        hosts=frozenset(value for name in reached for value in _host_values(name, port, secure)),
-        secure=secure,
-        port=port,
+        frozenset(_checked_origin(f"{scheme}://{_bracketed(name)}:{port}") for name in names), port
     )
+
+
+def address_of(site: Site, host: str) -> str:
+    """What to type into a browser, with `host` if it goes by that."""
+    mine = [each for each in site.origins if f"//{_bracketed(host.lower())}" in each]
+    return min(mine or site.origins) + "/"
+
+
+def _checked_origin(text: str) -> str:
+    """An origin as browsers write it: small letters, without the port that goes without saying."""
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
+        raise UsageError(
+            f"{text!r} is no origin; write scheme, name and port as a browser shows them, "
+            "such as https://review.example.org:8443"
+        )
+    scheme, host, port = match["scheme"], match["host"], match["port"]
+    implied = port is None or int(port) == _DEFAULT_PORTS[scheme]
+    return f"{scheme}://{host}" if implied else f"{scheme}://{host}:{port}"
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
 
 
 def _stands_for_all(host: str) -> bool:
@@ -95,18 +127,3 @@ def _stands_for_all(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
-
-
-def _host_values(name: str, port: int, secure: bool) -> list[str]:  # noqa: FBT001 - inside
-    try:
-        literal = ipaddress.ip_address(name)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} is no name of a host; give it without scheme and port"
-            ) from None
-        written = name
-    else:
-        written = f"[{literal}]" if literal.version == 6 else str(literal)  # noqa: PLR2004 - IPv6
-    default = 443 if secure else 80
-    return [f"{written}:{port}", *([written] if port == default else [])]

@@ -1,0 +1,63 @@
+"""Waivers: a person takes one finding of one version on themselves, for a time.
+
+A waiver names a rule, a digest and a person, and ends. It never travels: another version of the
+same tool, however small the change, has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from policies.findings import Finding
+from policies.value import Value
+
+
+class Waiver(Value):
+    """One person's word that one rule may stay broken in one version until a time."""
+
+    rule: str = Field(pattern=r"^[A-Z]{2}\d{3}$")
+    digest: str
+    """Of the version."""
+
+    principal: str = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=2_000)
+    at: AwareDatetime
+    expires_at: AwareDatetime
+    """From when on it no longer counts; a later one of the same person replaces it."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_began(self) -> Self:
+        if self.expires_at < self.at:
+            raise ValueError("it expires before it was given")
+        return self
+
+
+def in_force(
+    waivers: Iterable[Waiver], *, digest: str, at: datetime, excluding: Collection[str] = ()
+) -> tuple[Waiver, ...]:
+    """Those about `digest` that count at that time: of each person the latest for each rule.
+
+    `excluding` are principals whose word does not count here, such as the author.
+    """
+    latest = {(waiver.rule, waiver.principal): waiver for waiver in waivers}
+    return tuple(
+        waiver
+        for waiver in latest.values()
+        if waiver.digest == digest
+        and waiver.at <= at < waiver.expires_at
+        and waiver.principal not in excluding
+    )
+
+
+def waived_rules(waivers: Iterable[Waiver], waivable: Collection[str]) -> frozenset[str]:
+    """The rules that waivers in force lift, of those that the policy lets people lift."""
+    return frozenset(waiver.rule for waiver in waivers) & frozenset(waivable)
+
+
+def still_open(findings: Iterable[Finding], lifted: Collection[str]) -> tuple[Finding, ...]:
+    """The findings that nobody took on themselves."""
+    return tuple(finding for finding in findings if finding.rule not in lifted)

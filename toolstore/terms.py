@@ -1,0 +1,77 @@
+"""The terms of an admission: how far it goes at first, and how much may be stored in all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Self
+
+from pydantic import Field
+from sqlalchemy import Connection, func, select
+
+from policies.decision import Channel
+from policies.value import Value
+from toolstore import reading, tables
+from toolstore.errors import QuotaError
+from toolstore.models import STABLE, Place, Provenance, Quota, Submission
+
+_WIDTH = (Channel.SESSION, Channel.CANARY, Channel.STABLE)
+
+
+class Terms(Value):
+    """What the policy's life-cycle says about versions on their way in."""
+
+    channel: Channel = Channel.STABLE
+    """Where a version goes that is approved."""
+
+    weight: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Of a canary."""
+
+    quota: Quota | None = None
+
+    def narrowed(self, channels: Collection[Channel]) -> Self:
+        """These terms with the narrowest of `channels`."""
+        return self.model_copy(update={"channel": min(channels, key=_WIDTH.index)})
+
+    def place(self, name: str, came: Provenance, connection: Connection) -> Place:
+        """Where an approved version of `name` goes.
+
+        A version that no session wrote has no session to stay in, and the first version of a name
+        has nothing to be tried against: both are for everybody.
+        """
+        if self.channel is Channel.SESSION and came.session is not None:
+            return Place(channel=Channel.SESSION, session=came.session)
+        rows = reading.rows_of_name(connection, name)
+        has_stable = any(row.channel == Channel.STABLE for row in rows)
+        if self.channel is Channel.CANARY and has_stable:
+            return Place(channel=Channel.CANARY, weight=self.weight)
+        return STABLE
+
+
+NO_TERMS = Terms()
+"""For everybody at once, as much as there is."""
+
+
+def check_quota(connection: Connection, submission: Submission, quota: Quota) -> None:
+    """Refuse one version too many of a session or an author.
+
+    Raises:
+        QuotaError: there are as many as the policy allows.
+    """
+    came, made_in, version = submission.provenance, tables.made_in, tables.tool_version
+    if came.session is not None:
+        mine = made_in.c.session == came.session
+        count = connection.scalar(select(func.count()).select_from(made_in).where(mine)) or 0
+        if count >= quota.versions_per_session:
+            raise QuotaError(
+                submission.source.name,
+                f"this session has stored {count} versions",
+                f"lifecycle.versions_per_session is {quota.versions_per_session}",
+            )
+    mine = version.c.author == came.author
+    count = connection.scalar(select(func.count()).select_from(version).where(mine)) or 0
+    if count >= quota.versions_per_author:
+        raise QuotaError(
+            submission.source.name,
+            f"{came.author} has stored {count} versions",
+            f"lifecycle.versions_per_tenant is {quota.versions_per_author}",
+        )
