@@ -2,6 +2,7 @@
 
 limits, lint, schema   in a disposable process    -> Analysis
 trials                 in fresh containers        -> Evidence
+duplicates, replay     beside other versions      -> an answer, or more Evidence
 decision               by the policy              -> Decision
 version                in one transaction         -> ToolVersion
 """
@@ -24,11 +25,13 @@ from policies.examplefiles import example_file_problems
 from policies.findings import Finding, Severity, Stage, has_errors
 from policies.grants import grant_problems
 from policies.limits import ResourceLimits
+from policies.normal import shape_digest
 from policies.rulebook import RULES
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from runtime.analyzer import Analyzer
 from runtime.authorize import admitted_by, author_of
+from runtime.comparisons import Candidate, Comparisons, replay_findings
 from runtime.composition import Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, StageFinished, StageStarted
@@ -87,6 +90,23 @@ class Proof:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A proposed version that the static checks let through, on its way to its proof."""
+
+    candidate: Candidate
+    analysis: Analysis
+    digest: str
+    provenance: Provenance
+    author: Principal
+    asked: Resource
+
+    @property
+    def schema(self) -> ToolSchema:
+        """What it takes and gives."""
+        return self.candidate.source_schema
+
+
 class Admission:
     """Admits tools into one store, under one policy, proven in one sandbox."""
 
@@ -113,8 +133,12 @@ class Admission:
         source: ToolSource,
         provenance: Provenance,
         on_event: AdmissionListener = ignore_progress,
+        *,
+        insist: bool = False,
     ) -> DefinitionOutcome:
         """Take `source` through all stages; everything that is wrong with it is in the outcome.
+
+        What the store has under another name is not stored again, unless the author insists.
 
         Raises:
             SandboxError: The sandbox failed; nothing was decided and nothing stored.
@@ -140,34 +164,67 @@ class Admission:
         known = await self._known(source.name, digest)
         if known is not None:
             return known
+        draft = _Draft(
+            candidate=Candidate(source, analysis.source_schema, image),
+            analysis=analysis,
+            digest=digest,
+            provenance=provenance,
+            author=author,
+            asked=asked,
+        )
+        return await self._prove_and_store(draft, sandbox, on_event, insist=insist)
 
-        proof = await self._prove(source, analysis.source_schema, sandbox, on_event, author)
+    async def _prove_and_store(
+        self, draft: _Draft, sandbox: Sandbox, on_event: AdmissionListener, *, insist: bool
+    ) -> DefinitionOutcome:
+        source, schema, image = draft.candidate.source, draft.schema, draft.candidate.image
+        comparisons = Comparisons(
+            self._store, self._analyzer, self._equipment, self._composition, draft.author
+        )
+        if not insist:
+            twin = await comparisons.twin_by_text(source, draft.analysis, image)
+            if twin is not None:
+                return DefinitionOutcome.duplicate(source.name, twin.version, twin.reason)
+        proof = await self._prove(source, schema, sandbox, on_event, draft.author)
+        replay = None
+        if not has_errors(proof.findings):
+            if not insist:
+                twin = await comparisons.twin_by_behaviour(draft.candidate, proof.trials, sandbox)
+                if twin is not None:
+                    return DefinitionOutcome.duplicate(source.name, twin.version, twin.reason)
+            replay = await comparisons.replay(draft.candidate, sandbox)
         evidence = Evidence(
-            subject=digest,
+            subject=draft.digest,
             source_digest=source.digest,
             image_digest=image,
-            report=analysis.report,
+            report=draft.analysis.report,
             trials=proof.trials,
-            findings=proof.findings,
+            findings=(*proof.findings, *replay_findings(replay)),
+            replay=replay,
             produced_by=f"toolkiln {distribution_version('toolkiln')}",
             produced_at=self._clock(),
         )
-        decision = self._decide(source, digest, evidence, provenance, on_event)
-        decision = admitted_by(decision, self._equipment.access, author, asked)
+        decision = self._decide(source, draft.digest, evidence, draft.provenance, on_event)
+        decision = admitted_by(decision, self._equipment.access, draft.author, draft.asked)
         if not (decision.allowed or decision.needs_review):
             return DefinitionOutcome.refused(
-                source.name, evidence.all_findings, decision.reasons, digest, evidence
+                source.name, evidence.all_findings, decision.reasons, draft.digest, evidence
             )
         submission = Submission(
             source=source,
-            source_schema=analysis.source_schema,
+            source_schema=schema,
             image_digest=image,
-            level=analysis.report.level,
+            level=draft.analysis.report.level,
             evidence=evidence,
             decision=decision,
-            provenance=provenance,
+            provenance=draft.provenance,
         )
-        return await self._store_version(submission, provenance.author)
+        outcome = await self._store_version(submission, draft.provenance.author)
+        if outcome.ref is not None and draft.analysis.normal is not None:
+            await self._store.note_form(
+                draft.digest, normal=draft.analysis.normal, shape=shape_digest(schema)
+            )
+        return outcome
 
     async def retest(
         self, version: ToolVersion, on_event: AdmissionListener = ignore_progress

@@ -15,7 +15,7 @@ from typing import Final, Protocol, Self
 
 from pydantic import JsonValue
 
-from policies.access import Principal
+from policies.access import Principal, PrincipalKind
 from policies.config import PolicyProfile
 from policies.limits import ResourceLimits
 from policies.permissions import Permissions
@@ -59,6 +59,9 @@ class CallScope:
     principal: Principal | None = None
     """Whose rights all calls in it have; None is the person whom the runtime works for."""
 
+    recorded: bool = True
+    """Whether calls in it are; what trials call is not."""
+
     made: list[Artefact] = field(default_factory=list)
     """What the calls inside this one left behind."""
 
@@ -70,6 +73,7 @@ class CallScope:
         files: Mapping[str, bytes] | None = None,
         calls: int = 1,
         principal: Principal | None = None,
+        recorded: bool = True,
     ) -> Self:
         """The scope of a call that no tool made, or of a batch of `calls` of them."""
         return cls(
@@ -79,12 +83,20 @@ class CallScope:
             wall_seconds=None,
             count=_Count(profile.tools.calls * calls),
             principal=principal,
+            recorded=recorded,
         )
 
     @property
     def nested(self) -> bool:
         """Whether another call waits for this one."""
         return self.depth > 0
+
+    @property
+    def session(self) -> str | None:
+        """The conversation that the calls belong to; None where no model calls."""
+        principal = self.principal
+        is_session = principal is not None and principal.kind is PrincipalKind.SESSION
+        return principal.name if principal is not None and is_session else None
 
     def limits(self, limits: ResourceLimits) -> ResourceLimits:
         """`limits`, with no more time than the caller has left."""
@@ -123,6 +135,7 @@ class CallScope:
             wall_seconds=seconds_left,
             count=self.count,
             principal=self.principal,
+            recorded=self.recorded,
         )
 
     def gather(self, own: Iterable[Artefact]) -> tuple[Artefact, ...]:

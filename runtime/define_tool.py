@@ -76,6 +76,11 @@ def parameters(profile: PolicyProfile) -> JsonObject:
                 "properties": _permissions(profile),
                 "additionalProperties": False,
             },
+            "insist": {
+                "type": ["boolean", "null"],
+                "description": "Only after the answer that the store has this tool already: store "
+                "it all the same.",
+            },
         },
         "required": ["name", "description", "code", "examples"],
         "additionalProperties": False,
@@ -139,7 +144,12 @@ class Define(Protocol):
     """Takes a proposed tool through the admission."""
 
     async def __call__(
-        self, source: ToolSource, context: CallContext, on_event: AdmissionListener
+        self,
+        source: ToolSource,
+        context: CallContext,
+        on_event: AdmissionListener,
+        *,
+        insist: bool,
     ) -> DefinitionOutcome:
         """Admit, quarantine or refuse; see `runtime.admission`."""
         ...
@@ -156,17 +166,18 @@ class DefineTool:
 
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
         """Define the tool; the answer says what came of it and how to mend a refusal."""
+        fields = {key: value for key, value in arguments.items() if value is not None}
+        insist = fields.pop("insist", False) is True
         try:
-            source = ToolSource.model_validate(
-                {key: value for key, value in arguments.items() if value is not None}
-            )
+            source = ToolSource.model_validate(fields)
         except ValidationError as error:
             return ToolAnswer(_explain(error), is_error=True)
-        outcome = await self._define(source, context, context.on_progress)
+        outcome = await self._define(source, context, context.on_progress, insist=insist)
         return ToolAnswer(
             outcome.to_text(),
-            is_error=not (outcome.admitted or outcome.needs_review),
+            is_error=not (outcome.admitted or outcome.needs_review or outcome.duplicate_of),
             made_tools=(outcome.name,) if outcome.admitted else (),
+            found_tools=(outcome.duplicate_of,) if outcome.duplicate_of else (),
             waiting_tools=_waiting(outcome),
         )
 

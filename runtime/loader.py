@@ -24,6 +24,7 @@ from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.messages import ToolSpec
 from runtime.outcome import CallOutcome
+from runtime.recorder import SeenCall
 from runtime.tools import CallContext, ToolAnswer
 from runtime.verdicts import error_text, stopped_text
 from sandbox.artefacts import Artefact
@@ -74,11 +75,15 @@ class ToolLoader:
         sandbox: SandboxSource,
         equipment: Equipment,
         artefacts: ArtefactStore,
+        *,
+        on_call: Callable[[SeenCall], None] | None = None,
     ) -> None:
+        """Load from `store`; `on_call` hears of every call that came back, and must not wait."""
         self._store = store
         self._sandbox = sandbox
         self._equipment = equipment
         self._artefacts = artefacts
+        self._on_call = on_call
         self.composition = Composition(store.get, self.run)
         """Carries out the calls that tools make of one another."""
 
@@ -191,6 +196,10 @@ class ToolLoader:
             await asyncio.to_thread(keep)
         return outcome
 
+    def _note(self, call: SeenCall, scope: CallScope) -> None:
+        if self._on_call is not None and scope.recorded:
+            self._on_call(call)
+
     async def run(
         self, version: ToolVersion, arguments: JsonObject, scope: CallScope
     ) -> CallOutcome:
@@ -235,6 +244,7 @@ class ToolLoader:
         try:
             kit = self._equipment.kit(permissions, scope, self.composition, version=version.digest)
             result = kit.complete(await sandbox.run(program, arguments, kit.options))
+            self._note(SeenCall(version, arguments, result, scope.session), scope)
             return _outcome(version, result, scope.gather(kit.artefacts))
         except FilesRefusedError as error:
             return _refused(ref, f"{ref} was stopped: {error}")

@@ -39,6 +39,21 @@ class DefinitionOutcome(Value):
     findings: tuple[Finding, ...] = ()
     reasons: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    duplicate_of: str | None = None
+    """The tool that does this already; then nothing was stored."""
+
+    @classmethod
+    def duplicate(cls, name: str, existing: ToolVersion, how: str) -> Self:
+        """The store has it, under another name."""
+        return cls(
+            name=name,
+            admitted=False,
+            needs_review=False,
+            ref=str(existing.ref),
+            digest=existing.digest,
+            reasons=(how,),
+            duplicate_of=existing.name,
+        )
 
     @classmethod
     def refused(
@@ -86,6 +101,13 @@ class DefinitionOutcome(Value):
 
     def _headline(self) -> str:
         name = escape_text(self.name[:100], keep_newlines=False)
+        if self.duplicate_of is not None:
+            return (
+                f"Not stored: the store has this tool already, as {self.ref}. Call "
+                f"{self.duplicate_of} instead; you can from the next request on. If {name} is "
+                "meant to be another tool all the same, call define_tool again with the complete "
+                "tool and `insist`: true. How it was found:"
+            )
         if self.admitted:
             return (
                 f"Admitted as {self.ref}{self._proof()}. "

@@ -116,6 +116,7 @@ class Replayer:
                 files=files,
                 calls=calls,
                 principal=self._equipment.principal,
+                recorded=False,
             )
             kit = self._equipment.kit(permissions, scope, self._composition, calls=calls)
             return kit.options

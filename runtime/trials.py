@@ -127,7 +127,11 @@ async def run_trials(
 
     def options(files: Mapping[str, bytes], calls: int) -> CallOptions:
         scope = CallScope.outermost(
-            equipment.profile, files=files, calls=calls, principal=equipment.principal
+            equipment.profile,
+            files=files,
+            calls=calls,
+            principal=equipment.principal,
+            recorded=False,
         )
         return equipment.kit(permissions, scope, composition, calls=calls).options
 

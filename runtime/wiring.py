@@ -27,6 +27,7 @@ from runtime.models.base import ChatModel
 from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
+from runtime.recorder import CallRecorder
 from runtime.review.desk import ReviewDesk
 from runtime.review.inbox import ReviewInbox
 from runtime.review.item import Vote
@@ -82,7 +83,16 @@ class Runtime:
             secrets=SecretSource(settings.secrets, settings.secrets_folder),
             tenant=settings.principal,
         )
-        self.loader = ToolLoader(store, self.sandbox, equipment, self.artefacts)
+        self.recorder = CallRecorder(
+            store,
+            profile,
+            secrets=equipment.secrets,
+            tenant=equipment.tenant,
+            clock=_now,
+        )
+        self.loader = ToolLoader(
+            store, self.sandbox, equipment, self.artefacts, on_call=self.recorder.note
+        )
         self.admission = Admission(
             analyzer=self._analyzer,
             sandbox=self.sandbox,
@@ -127,9 +137,13 @@ class Runtime:
         *,
         author: str | None = None,
         origin: Origin = Origin.HUMAN,
+        insist: bool = False,
         on_event: AdmissionListener = ignore_progress,
     ) -> DefinitionOutcome:
         """Take a proposed tool through the whole admission.
+
+        What the store has under another name is answered with that tool (`duplicate_of`), unless
+        you `insist`.
 
         Raises:
             SandboxError: The sandbox failed; nothing was decided.
@@ -138,7 +152,7 @@ class Runtime:
         provenance = Provenance(
             author=author or self.settings.principal, origin=origin, created_at=_now()
         )
-        return await self.admission.define(source, provenance, on_event)
+        return await self.admission.define(source, provenance, on_event, insist=insist)
 
     async def call_tool(
         self,
@@ -201,7 +215,9 @@ class Runtime:
     ) -> DefinitionOutcome:
         """Take an exported tool through the whole admission here; nothing comes in unproven."""
         bundle = read_bundle(data)
-        return await self.define_tool(bundle.source, origin=Origin.IMPORT, on_event=on_event)
+        return await self.define_tool(
+            bundle.source, origin=Origin.IMPORT, insist=True, on_event=on_event
+        )
 
     async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
         """The approved tools that match `query` best."""
@@ -310,7 +326,12 @@ class Runtime:
         return made
 
     async def _define_for_session(
-        self, source: ToolSource, context: CallContext, on_event: AdmissionListener
+        self,
+        source: ToolSource,
+        context: CallContext,
+        on_event: AdmissionListener,
+        *,
+        insist: bool,
     ) -> DefinitionOutcome:
         provenance = Provenance(
             author=self.settings.principal,
@@ -319,7 +340,7 @@ class Runtime:
             model=context.model,
             created_at=_now(),
         )
-        return await self.admission.define(source, provenance, on_event)
+        return await self.admission.define(source, provenance, on_event, insist=insist)
 
     async def close(self) -> None:
         """Give back everything: sessions, models, sandbox, store."""
@@ -331,6 +352,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._preparing, return_exceptions=True)
         await self._analyzer.aclose()
+        await self.recorder.close()
         if self._opened_sandbox is not None:
             await self._opened_sandbox.close()
         await self.store.close()

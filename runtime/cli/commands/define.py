@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     settings = settings_of(ctx, policy=policy)
     overrides = _overrides(name, description, examples, _permissions(level, imports))
-    outcome = run_async(_define(settings, file, overrides))
+    outcome = run_async(_define(settings, file, overrides, insist=insist))
     form = Format.JSON if as_json else output
     if form is Format.JSON:
         print_json(outcome.to_json())
@@ -126,7 +126,9 @@ async def _source(file: str, overrides: JsonObject) -> ToolSource:
     return await source_from_python(text, origin=file, overrides=overrides)
 
 
-async def _define(settings: Settings, file: str, overrides: JsonObject) -> DefinitionOutcome:
+async def _define(
+    settings: Settings, file: str, overrides: JsonObject, *, insist: bool
+) -> DefinitionOutcome:
     from runtime.cli.live import EventRenderer  # noqa: PLC0415 - `--help` does without
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
@@ -134,7 +136,7 @@ async def _define(settings: Settings, file: str, overrides: JsonObject) -> Defin
     with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.define_tool(
-                source, author=settings.principal, on_event=renderer.admission
+                source, author=settings.principal, insist=insist, on_event=renderer.admission
             )
 
 
@@ -156,6 +158,11 @@ def show_outcome(settings: Settings, outcome: DefinitionOutcome) -> None:
         words.append("it is stored and nobody can call it until a person has approved it:\n")
         words.append_text(one_line(f"  toolkiln review show {name}")).append("\n")
         words.append_text(one_line(f"  toolkiln review approve {name}"))
+    elif outcome.duplicate_of is not None:
+        words = Text.assemble(
+            ("not stored ", "bold yellow"), one_line(outcome.name), ": the store has it already as "
+        )
+        words.append_text(one_line(name)).append("; --insist stores it all the same")
     else:
         words = Text.assemble(("refused ", "bold red"), one_line(name))
     for reason in outcome.reasons:
