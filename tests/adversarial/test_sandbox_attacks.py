@@ -313,7 +313,12 @@ ATTACKS: dict[str, Attack] = {
         "def f():\n put(channel(), frame(4, b'[' + b'[],' * 300000 + b'[]]'))\n time.sleep(60)\n",
         "result",
     ),
-    "another json module": broken("def f():\n json.dumps = lambda *a, **k: 'gotcha'\n return 1\n"),
+    "another json module": broken(
+        "def f():\n json.encoder.c_make_encoder = lambda *a: lambda *b: ['gotcha']\n return [1]\n"
+    ),
+    "json with a function changed": returned(
+        "import json\ndef f():\n json.dumps = lambda *a, **k: 'gotcha'\n return 1\n", 1
+    ),
     "an int that lies": returned(
         "class Lie(int):\n def __eq__(self, other): return True\n __hash__ = int.__hash__\n"
         "def f():\n return Lie(3)\n",
