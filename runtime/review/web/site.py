@@ -29,8 +29,10 @@ class Site:
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Values of `Host` that are meant for it; any other is refused, so that a name that
-        somebody else points at this machine (DNS rebinding) gets nothing."""
+        """Values of `Host` that are meant for it; any other is refused.
+
+        So a name that somebody else points at this machine (DNS rebinding) gets nothing.
+        """
         return frozenset(origin.partition("://")[2] for origin in self.origins)
 
     @property
