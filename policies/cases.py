@@ -23,13 +23,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from policies.access import Action, Authorizer, Circumstances, Principal, PrincipalKind, Resource
-from policies.access_samples import Asked
+from policies.access import Action, Circumstances, Principal, PrincipalKind, Resource
 from policies.authorizers import authorizer_of
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Approval, Decision
 from policies.errors import PolicyConfigError
 from policies.evidence import Evidence, LintReport, Outcome, Trial, TrialKind
+from policies.explaining import in_roles, word_of
 from policies.findings import Finding, Severity, Stage
 from policies.permissions import LintLevel, Permissions
 from policies.source import Example, ToolSource
@@ -181,38 +181,21 @@ def principal_of(text: str, *, person: str, model: str, origin: str = "principal
 
 def _try_access(case: AccessCase, profile: PolicyProfile) -> CaseResult:
     principal = principal_of(case.principal, person=case.person, model=case.model)
-    asked = Asked(
-        principal,
-        case.action,
-        Resource.of_source(
-            _source(case.tool, examples=1),
-            author=case.tool.author,
-            origin=case.tool.origin,
-            digest=_DIGEST,
-            state=case.tool.state,
-        ),
-        Circumstances(vote=case.vote, rule=case.finding, approvals=case.approvals),
+    resource = Resource.of_source(
+        case_source(case.tool, examples=1),
+        author=case.tool.author,
+        origin=case.tool.origin,
+        digest=_DIGEST,
+        state=case.tool.state,
     )
-    authorizer = _with_roles(profile, principal, case.roles)
-    decision = authorizer.decide(asked.principal, asked.action, asked.resource, asked.context)
+    context = Circumstances(vote=case.vote, rule=case.finding, approvals=case.approvals)
+    authorizer = authorizer_of(in_roles(profile, principal, case.roles))
+    decision = authorizer.decide(principal, case.action, resource, context)
     return _result(case.name, case.expect, case.rule, decision)
 
 
-def _with_roles(profile: PolicyProfile, principal: Principal, roles: tuple[str, ...]) -> Authorizer:
-    """The authorizer of a policy whose file has the principal in these roles as well."""
-    if not roles:
-        return authorizer_of(profile)
-    kind = "person" if principal.is_person else "agent"
-    name = principal.name if principal.is_person else principal.model or principal.name
-    filled = dict(profile.access.roles)
-    for role in roles:
-        filled[role] = (*filled.get(role, ()), f"{kind}:{name}")
-    access = profile.access.model_copy(update={"roles": filled})
-    return authorizer_of(profile.model_copy(update={"access": access}))
-
-
 def _try_admission(case: AdmissionCase, profile: PolicyProfile) -> CaseResult:
-    source = _source(case.tool, examples=case.evidence.examples)
+    source = case_source(case.tool, examples=case.evidence.examples)
     request = AdmissionRequest(
         digest=_DIGEST,
         source=source,
@@ -225,7 +208,8 @@ def _try_admission(case: AdmissionCase, profile: PolicyProfile) -> CaseResult:
     return _result(case.name, case.expect, case.rule, profile.policy.decide(request))
 
 
-def _source(tool: CaseTool, *, examples: int) -> ToolSource:
+def case_source(tool: CaseTool, *, examples: int = 1) -> ToolSource:
+    """A source with the permissions of a case's tool."""
     return ToolSource(
         name=tool.name,
         description="The tool of a case.",
@@ -282,7 +266,7 @@ def _trial(kind: TrialKind, number: int, *, passed: bool) -> Trial:
 
 
 def _result(name: str, expected: str, rule: str, decision: Decision) -> CaseResult:
-    decided = "allow" if decision.allowed else "review" if decision.needs_review else "refuse"
+    decided = word_of(decision)
     problem = ""
     if decided != expected:
         problem = f"expected {expected}, decided {decided}: {'; '.join(decision.reasons)}"

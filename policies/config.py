@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from policies.decision import AllOf, Policy, Verdict
 from policies.errors import PolicyConfigError
+from policies.lifecycle import LifecycleSettings
 from policies.limits import MIB, ResourceLimits, SourceLimits
 from policies.network import CONNECTION_HEADERS, parse_grant, parse_network
 from policies.packages import read_allowed
@@ -26,6 +27,7 @@ from policies.rules import (
     ReviewedByPeople,
     TrialsWereReal,
 )
+from policies.sequential import CanarySettings
 from policies.upgrades import BehavesAsBefore
 from policies.value import Value, canonical_json, sha256_digest
 
@@ -276,6 +278,7 @@ class PolicyProfile(Value):
     secrets: dict[SecretName, SecretGrant] = Field(default={}, max_length=100)
     files: FileSettings = FileSettings()
     tools: ToolCallSettings = ToolCallSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     replay: ReplaySettings = ReplaySettings()
     duplicates: DuplicateSettings = DuplicateSettings()
     access: AccessSettings = AccessSettings()
@@ -292,6 +295,11 @@ class PolicyProfile(Value):
 
     @property
     def policy(self) -> Policy:
+        """What decides about admissions under this profile."""
+        return self.rules
+
+    @property
+    def rules(self) -> AllOf:
         """The rules that this profile stands for."""
         admission, evidence = self.admission, self.evidence
         return AllOf(
@@ -414,6 +422,8 @@ def _keys_of(section: str) -> list[str]:
         "network": NetworkSettings,
         "files": FileSettings,
         "tools": ToolCallSettings,
+        "lifecycle": LifecycleSettings,
+        "lifecycle.canary": CanarySettings,
         "replay": ReplaySettings,
         "duplicates": DuplicateSettings,
         "access": AccessSettings,

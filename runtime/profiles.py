@@ -35,6 +35,15 @@ def read_profile(policy: str | Path) -> PolicyProfile:
         raise PolicyConfigError(name, "nested too deeply") from None
 
 
+def policy_text(name: str, *, shipped: bool = False) -> str:
+    """The text of a file that belongs to policies: one of a person's, or one that is shipped.
+
+    Raises:
+        PolicyConfigError: It cannot be read.
+    """
+    return _shipped(name) if shipped else _file_text(name)
+
+
 def _shipped_text(name: str) -> str:
     if name not in SHIPPED_PROFILES:
         near = get_close_matches(name, SHIPPED_PROFILES, n=1)

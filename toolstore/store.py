@@ -16,6 +16,7 @@ from toolstore import audit, calls, forms, logbook, reading
 from toolstore.assemble import VersionRow
 from toolstore.channels import Offer
 from toolstore.database import BUSY_SECONDS, Database
+from toolstore.decisions import Decisions
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, TransitionError
 from toolstore.events import EventType
 from toolstore.head import Head
@@ -63,6 +64,9 @@ class ToolStore:
         self._head = Head(database)
         self.lifecycle = LifecycleMoves(self._reads, self._write)
         """Channels, pins, waivers, retirement."""
+
+        self.decisions = Decisions(self._reads, self._write)
+        """Policies, and decisions that were taken again."""
 
 
     @classmethod

@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "call": "Call a tool and print its value as JSON.",
     "tools": "Look at, check and change the tools in the store.",
     "review": "Approve or reject what waits for a person.",
-    "policy": "Show and check policies.",
+    "policy": "Show, check, explain and try policies.",
     "artefacts": "Look at and save the files that calls left behind.",
     "packages": "Look at and make the sets of packages of tools.",
     "sandbox": "Prepare the sandbox.",

@@ -5,30 +5,32 @@ from __future__ import annotations
 from datetime import datetime
 
 from policies.config import SHIPPED_PROFILES, PolicyProfile
-from policies.decision import AdmissionRequest, Approval, Decision
+from policies.decision import Approval, Decision
 from runtime.errors import UsageError
 from runtime.profiles import read_profile
+from runtime.redecision import request_of
 from toolstore.models import ToolVersion
 
 
 def decide_jointly(
-    version: ToolVersion, approval: Approval, in_force: PolicyProfile, at: datetime
+    version: ToolVersion,
+    approval: Approval,
+    in_force: PolicyProfile,
+    at: datetime,
+    *,
+    stored: PolicyProfile | None = None,
 ) -> Decision:
     """The decision of both policies; one that was asked for more people counts.
+
+    `stored` is the policy that asked for review as the store kept it, if it did.
 
     An approval under a laxer policy would else get around the one that asked.
 
     Raises:
         UsageError: One of them does not admit it, or the one that asked is not known here.
     """
-    request = AdmissionRequest(
-        digest=version.digest,
-        source=version.source,
-        evidence=version.evidence,
-        author=version.provenance.author,
-        approvals=(*(each for each in version.approvals if each.counts(at)), approval),
-    )
-    submitted = submitted_under(version, in_force)
+    request = request_of(version, at, more=(approval,))
+    submitted = stored or submitted_under(version, in_force)
     decisions = []
     for profile in (submitted, in_force):
         decision = profile.policy.decide(request)
@@ -39,7 +41,8 @@ def decide_jointly(
             )
         decisions.append(decision)
     waiting = next((each for each in decisions if each.needs_review), decisions[0])
-    return waiting.model_copy(update={"policy_digest": submitted.digest})
+    # By the digest that it was kept under: the program may have more settings by now.
+    return waiting.model_copy(update={"policy_digest": version.decision.policy_digest})
 
 
 def submitted_under(version: ToolVersion, in_force: PolicyProfile) -> PolicyProfile:

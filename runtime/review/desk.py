@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
+from policies.access import Action, Circumstances, Principal
 from policies.config import PolicyProfile
 from policies.decision import Approval, Channel
 from policies.marking import mark_text
+from runtime.authorize import authorize, resource_of
 from runtime.composition import Composition
 from runtime.equipment import Equipment
 from runtime.errors import ReviewChangedError, UsageError
+from runtime.redecision import stored_policy
 from runtime.review.capability import capabilities_of
 from runtime.review.coverage import measure_coverage
 from runtime.review.deciding import decide_jointly
@@ -43,6 +46,11 @@ _ATTEMPTS: Final = 5
 """Of one yes, while others vote on the same version."""
 
 _KEPT_COVERAGE: Final = 200
+_VOTES: Final[dict[Vote, Literal["approve", "reject", "change"]]] = {
+    Vote.APPROVE: "approve",
+    Vote.REJECT: "reject",
+    Vote.ASK: "change",
+}
 
 
 class ReviewDesk:
@@ -91,12 +99,12 @@ class ReviewDesk:
             UsageError: Several wait under that name, or it is no reference.
             StoreDamagedError: It is not what was put in.
         """
-        version = await self._find(ref)
+        version = await self.find(ref)
         events = await self._store.events(version.name)
         mine = [event for event in events if event.digest == version.digest]
         version = await self._store.version(version.digest)  # no older than its events
         before = await self._before(version)
-        coverage = await self._measure(version) if measured else "not measured"
+        coverage = await self._measure(version) if measured else "not measured yet"
         known = coverage if isinstance(coverage, Coverage) else None
         locked = await self._locked(version)
         parts = diff_versions(
@@ -172,6 +180,7 @@ class ReviewDesk:
         """
         seen = Shown.parse(shown)
         reason = _checked_reason(vote, reason)
+        await self._may(seen, vote, principal)
         match vote:
             case Vote.APPROVE:
                 after = await self._approve(seen, principal, reason, scope, expires_at)
@@ -188,6 +197,22 @@ class ReviewDesk:
             case _:
                 assert_never(vote)
         return _outcome(vote, after)
+
+    async def _may(self, seen: Shown, vote: Vote, principal: str) -> None:
+        """Refuse a vote of somebody who has none.
+
+        Raises:
+            AccessRefusedError: The policy does not let them decide about this version.
+        """
+        version = await self._store.version(seen.version)
+        people = people_of(version.approvals, self._clock())
+        authorize(
+            self._equipment.access,
+            Principal.of_person(principal),
+            Action.APPROVE,
+            resource_of(version),
+            Circumstances(vote=_VOTES[vote], approvals=len(people)),
+        )
 
     async def _approve(
         self,
@@ -219,7 +244,8 @@ class ReviewDesk:
                 expires_at=expires_at,
                 shown=str(seen),
             )
-            decision = decide_jointly(version, approval, self.profile, now)
+            asked = await stored_policy(self._store, version.decision.policy_digest)
+            decision = decide_jointly(version, approval, self.profile, now, stored=asked)
             try:
                 return await self._store.approve(
                     seen.version, approval, decision, actor=principal, after=last
@@ -288,7 +314,14 @@ class ReviewDesk:
             newer=None if latest.digest == version.digest else mark_text(str(latest.ref)),
         )
 
-    async def _find(self, text: str) -> ToolVersion:
+    async def find(self, text: str) -> ToolVersion:
+        """The version that a reviewer means: a bare NAME is the one of it that waits.
+
+        Raises:
+            ToolNotFoundError: There is no such version.
+            UsageError: Several wait under that name, or it is no reference.
+            StoreDamagedError: It is not what was put in.
+        """
         if text.startswith("sha256:"):
             return await self._store.version(text)
         try:

@@ -1,0 +1,87 @@
+"""A changed policy decides again about what was approved under another one, when it is loaded.
+
+The decision is a pure function of the stored evidence and approvals, so no sandbox is needed and
+nothing is tried again. Each version is looked at once in a process, and the log has one entry for
+each version and policy, however many sessions load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from policies.config import PolicyProfile
+from policies.decision import AdmissionRequest, Approval, Decision
+from runtime.authorize import admitted_by, author_of, resource_of
+from runtime.equipment import Equipment
+from toolstore.errors import ToolNotCallableError
+from toolstore.models import ToolVersion
+from toolstore.store import CALLABLE, ToolStore
+
+
+def request_of(
+    version: ToolVersion, at: datetime, *, more: tuple[Approval, ...] = ()
+) -> AdmissionRequest:
+    """What a policy is asked about a stored version; approvals that have expired do not count."""
+    return AdmissionRequest(
+        digest=version.digest,
+        source=version.source,
+        evidence=version.evidence,
+        author=version.provenance.author,
+        approvals=(*(each for each in version.approvals if each.counts(at)), *more),
+    )
+
+
+def decide_again(version: ToolVersion, equipment: Equipment, at: datetime) -> Decision:
+    """What the policy in force says to a stored version; pure."""
+    request = request_of(version, at)
+    decision = equipment.profile.policy.decide(request)
+    if request.approvals:
+        return decision
+    return admitted_by(
+        decision, equipment.access, author_of(version.provenance), resource_of(version)
+    )
+
+
+class Redecision:
+    """Lets through what passes under the policy in force, and sets aside what does not."""
+
+    def __init__(
+        self, store: ToolStore, equipment: Equipment, clock: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._equipment = equipment
+        self._clock = clock
+        self._digest = equipment.profile.digest
+        self._passed: set[str] = set()
+
+    async def check(self, version: ToolVersion) -> ToolVersion:
+        """`version`, which was loaded, if the policy in force allows it as well.
+
+        Raises:
+            ToolNotCallableError: It does not; the version is in quarantine now.
+            ToolStoreError: The store could not keep that.
+        """
+        if version.decision.policy_digest == self._digest or version.digest in self._passed:
+            return version
+        decision = decide_again(version, self._equipment, self._clock())
+        after = await self._store.decisions.decided_again(
+            version.digest,
+            decision,
+            policy=self._equipment.profile.text,
+            actor=self._equipment.tenant,
+        )
+        if after.state not in CALLABLE:
+            raise ToolNotCallableError(str(after.ref), after.state.value, after.state_reason)
+        self._passed.add(version.digest)
+        return after
+
+
+async def stored_policy(store: ToolStore, digest: str) -> PolicyProfile | None:
+    """The policy that a decision was taken under, as it was then; None where it was not kept.
+
+    Raises:
+        StoreDamagedError: What is kept of it is not what its digest says.
+    """
+    text = await store.decisions.policy(digest)
+    return None if text is None else PolicyProfile.model_validate_json(text)
