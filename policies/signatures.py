@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from pydantic import Field
@@ -14,8 +15,9 @@ _DAYS_OF_A_DECADE: Final = 3_650
 
 
 class SignatureSettings(Value):
-    """Thresholds. What evidence there is must be signed under every policy; these say what is
-    wanted at least, and by whom beside the keys of this host.
+    """Thresholds: what is wanted at least, and by whom beside the keys of this host.
+
+    What evidence there is must be signed under every policy.
     """
 
     lint: int = Field(default=1, ge=0, le=10)
@@ -44,7 +46,9 @@ class SignatureSettings(Value):
             Check.REVIEW: self.review,
         }
 
-    def shortfall(self, signed: Mapping[Check, Set[str]], people: Set[str]) -> tuple[str, ...]:
+    def shortfall(
+        self, signed: Mapping[Check, AbstractSet[str]], people: AbstractSet[str]
+    ) -> tuple[str, ...]:
         """What is missing, in words, of keys that vouched for each check, and of people."""
         missing = [
             f"{check.value} is vouched for by {len(signed.get(check, ()))} key(s), and the policy "
@@ -58,3 +62,7 @@ class SignatureSettings(Value):
                 f"{self.person_keys}"
             )
         return tuple(missing)
+
+
+DEFAULT_SIGNATURES: Final = SignatureSettings()
+"""What a policy says that says nothing of it."""

@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 
 class Check(StrEnum):
-    """What a statement is about."""
+    """What is vouched for: the parts of evidence, and what people say of it."""
 
     LINT = "lint"
     SCHEMA = "schema"
@@ -51,6 +51,18 @@ class Check(StrEnum):
 
     REPLAY = "replay"
     """What the version before was asked, asked again."""
+
+    REVIEW = "review"
+
+
+class Kind(StrEnum):
+    """The kinds of statements."""
+
+    ANALYSIS = "analysis"
+    """What the linter found in the text: `lint` and `schema`."""
+
+    TRIALS = "trials"
+    """What the sandbox saw: `examples`, `properties` and `replay`."""
 
     REVIEW = "review"
     """What one person said."""
@@ -65,28 +77,33 @@ class Check(StrEnum):
     """What was exported; about the bytes of a file, not about a version."""
 
 
-ROLE_OF: Final[Mapping[Check, Role]] = MappingProxyType(
+ROLE_OF: Final[Mapping[Kind, Role]] = MappingProxyType(
     {
-        Check.LINT: Role.LINTER,
-        Check.SCHEMA: Role.LINTER,
-        Check.EXAMPLES: Role.SANDBOX,
-        Check.PROPERTIES: Role.SANDBOX,
-        Check.REPLAY: Role.SANDBOX,
-        Check.REVIEW: Role.REVIEWER,
-        Check.ADMISSION: Role.ADMITTER,
-        Check.CHECKPOINT: Role.ADMITTER,
-        Check.BUNDLE: Role.ADMITTER,
+        Kind.ANALYSIS: Role.LINTER,
+        Kind.TRIALS: Role.SANDBOX,
+        Kind.REVIEW: Role.REVIEWER,
+        Kind.ADMISSION: Role.ADMITTER,
+        Kind.CHECKPOINT: Role.ADMITTER,
+        Kind.BUNDLE: Role.ADMITTER,
     }
 )
 """Whose signature counts on what."""
 
-PREDICATE_TYPE: Final[Mapping[Check, str]] = MappingProxyType(
-    {check: f"urn:toolkiln:{check.value}:v1" for check in Check if check is not Check.ADMISSION}
-    | {Check.ADMISSION: VSA_TYPE}
+PARTS_OF: Final[Mapping[Kind, frozenset[Check]]] = MappingProxyType(
+    {
+        Kind.ANALYSIS: frozenset({Check.LINT, Check.SCHEMA}),
+        Kind.TRIALS: frozenset({Check.EXAMPLES, Check.PROPERTIES, Check.REPLAY}),
+    }
+)
+"""What a statement about evidence may speak of."""
+
+PREDICATE_TYPE: Final[Mapping[Kind, str]] = MappingProxyType(
+    {kind: f"urn:toolkiln:{kind.value}:v1" for kind in Kind if kind is not Kind.ADMISSION}
+    | {Kind.ADMISSION: VSA_TYPE}
 )
 """The type of predicate that each has; also what tells them apart."""
 
-_CHECK_OF: Final = {kind: check for check, kind in PREDICATE_TYPE.items()}
+_KIND_OF: Final = {predicate: kind for kind, predicate in PREDICATE_TYPE.items()}
 
 
 class Result(StrEnum):
@@ -119,9 +136,9 @@ class Statement(Wire):
     predicate: JsonObject
 
     @property
-    def check(self) -> Check | None:
-        """What it is about; None for a type of predicate that is not ours."""
-        return _CHECK_OF.get(self.predicate_type)
+    def kind(self) -> Kind | None:
+        """What it says; None for a type of predicate that is not ours."""
+        return _KIND_OF.get(self.predicate_type)
 
     @property
     def digest(self) -> str:
@@ -146,10 +163,17 @@ class ResourceDigest(Wire):
         return "" if found is None else f"sha256:{found}"
 
 
-class CheckPredicate(Wire):
+class Part(Wire):
     """What came of one kind of check."""
 
     result: Result
+    summary: JsonObject = Field(default={})
+    """Numbers for a reader; the evidence is what counts."""
+
+
+class EvidencePredicate(Wire):
+    """What one role found, each kind of check a part of it."""
+
     evidence: ResourceDigest
     """The evidence as the store keeps it: canonical JSON."""
 
@@ -158,8 +182,7 @@ class CheckPredicate(Wire):
 
     produced_at: AwareDatetime = Field(alias="producedOn")
     signed_at: AwareDatetime = Field(alias="signedOn")
-    summary: JsonObject = Field(default={})
-    """Numbers for a reader; the evidence is what counts."""
+    parts: dict[Check, Part]
 
 
 class ReviewPredicate(Wire):
@@ -214,42 +237,39 @@ def named(digest: str) -> JsonObject:
     return {"sha256": digest.removeprefix("sha256:")}
 
 
-def make_statement(check: Check, name: str, digest: str, predicate: JsonObject) -> Statement:
+def make_statement(kind: Kind, name: str, digest: str, predicate: JsonObject) -> Statement:
     """A statement about the version `digest`."""
     return Statement(
         subject=(Subject(name=name, digest={"sha256": digest.removeprefix("sha256:")}),),
-        predicate_type=PREDICATE_TYPE[check],
+        predicate_type=PREDICATE_TYPE[kind],
         predicate=predicate,
     )
 
 
 def evidence_statements(
     evidence: Evidence, evidence_digest: str, name: str, *, at: datetime
-) -> tuple[tuple[Check, Statement], ...]:
-    """What the linter and the sandbox have to say: one statement for each kind of check.
+) -> tuple[tuple[Kind, Statement], ...]:
+    """What the linter and the sandbox have to say.
 
     `evidence_digest` is of the bytes as they are kept.
     """
-    parts = _parts(evidence)
-    return tuple(
-        (
-            check,
-            make_statement(
-                check,
-                name,
-                evidence.subject,
-                {
-                    "result": result.value,
-                    "evidence": {"digest": named(evidence_digest), "mediaType": _EVIDENCE_MEDIA},
-                    "producer": evidence.produced_by,
-                    "producedOn": evidence.produced_at.isoformat(),
-                    "signedOn": at.isoformat(),
-                    "summary": summary,
-                },
-            ),
-        )
-        for check, (result, summary) in parts.items()
-    )
+    found = _parts(evidence)
+    statements = []
+    for kind, wanted in PARTS_OF.items():
+        parts: JsonObject = {
+            check.value: {"result": result.value, "summary": summary}
+            for check, (result, summary) in found.items()
+            if check in wanted
+        }
+        predicate: JsonObject = {
+            "evidence": {"digest": named(evidence_digest), "mediaType": _EVIDENCE_MEDIA},
+            "producer": evidence.produced_by,
+            "producedOn": evidence.produced_at.isoformat(),
+            "signedOn": at.isoformat(),
+            "parts": parts,
+        }
+        statements.append((kind, make_statement(kind, name, evidence.subject, predicate)))
+    return tuple(statements)
 
 
 def checks_of(evidence: Evidence) -> frozenset[Check]:
@@ -267,7 +287,7 @@ def review_statement(approval: Approval, name: str) -> Statement:
     """What a person's yes says."""
     expires = approval.expires_at
     return make_statement(
-        Check.REVIEW,
+        Kind.REVIEW,
         name,
         approval.digest,
         {
@@ -287,7 +307,7 @@ def rejection_statement(  # noqa: PLR0913 - each is one fact of the no
 ) -> Statement:
     """What a person's no says."""
     return make_statement(
-        Check.REVIEW,
+        Kind.REVIEW,
         name,
         digest,
         {
@@ -303,11 +323,11 @@ def rejection_statement(  # noqa: PLR0913 - each is one fact of the no
 
 
 def admission_statement(
-    decision: Decision, *, name: str, digest: str, inputs: Sequence[tuple[Check, str]], at: datetime
+    decision: Decision, *, name: str, digest: str, inputs: Sequence[tuple[Kind, str]], at: datetime
 ) -> Statement:
     """The verification summary: this policy, on these envelopes (kind and digest), said this."""
     return make_statement(
-        Check.ADMISSION,
+        Kind.ADMISSION,
         name,
         digest,
         {
@@ -316,8 +336,8 @@ def admission_statement(
             "resourceUri": f"urn:toolkiln:tool:{name}",
             "policy": {"uri": "urn:toolkiln:policy", "digest": named(decision.policy_digest)},
             "inputAttestations": [
-                {"uri": PREDICATE_TYPE[check], "digest": named(envelope)}
-                for check, envelope in inputs
+                {"uri": PREDICATE_TYPE[kind], "digest": named(envelope)}
+                for kind, envelope in inputs
             ],
             "verificationResult": "PASSED" if decision.allowed else "FAILED",
             "verifiedLevels": ["TOOLKILN_ADMITTED"] if decision.allowed else [],
@@ -330,7 +350,7 @@ def admission_statement(
 def checkpoint_statement(*, sequence: int, head: str, states: str, at: datetime) -> Statement:
     """Where the log stands; the subject is the hash of its last event."""
     return make_statement(
-        Check.CHECKPOINT,
+        Kind.CHECKPOINT,
         "log",
         head,
         {"sequence": sequence, "head": head, "states": states, "at": at.isoformat()},
@@ -340,7 +360,7 @@ def checkpoint_statement(*, sequence: int, head: str, states: str, at: datetime)
 def bundle_statement(*, ref: str, version: str, document: str, at: datetime) -> Statement:
     """What the exporter of a version says: `document` is the digest of the file without this."""
     return make_statement(
-        Check.BUNDLE,
+        Kind.BUNDLE,
         ref,
         document,
         {"ref": ref, "version": {"digest": named(version)}, "sealedOn": at.isoformat()},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from policies.evidence import Evidence
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.value import Value, sha256_digest
+from toolstore.attest.chain import Chain, Kept
 from toolstore.errors import StoreDamagedError
 from toolstore.events import Birth, EventDetail, EventType, entry_problem, place_after, time_text
 from toolstore.models import Event, Lifecycle, Place, ToolVersion, version_digest
@@ -84,6 +85,20 @@ class Record:
     """Which version the tables say that a piece of evidence is about."""
 
     blobs: Mapping[str, bytes]
+    attested: Vouching | None = None
+    """Who verifies the statements about it; None in a store without keys."""
+
+
+class Vouching(Protocol):
+    """The signed statements about versions."""
+
+    def envelopes(self, digest: str) -> Mapping[str, bytes]:
+        """Those about one version, as kept."""
+        ...
+
+    def check(self, kept: Kept) -> Chain:
+        """Verify them, and that the log has no other events of the version."""
+        ...
 
 
 def details_of(row: VersionRow, events: tuple[Event, ...]) -> tuple[EventDetail, ...]:
@@ -140,6 +155,7 @@ def assemble(record: Record) -> ToolVersion:
     if not decisions:
         raise _damaged(row, "no event of it carries a decision")
     state = _check_state(record)
+    _check_statements(record, evidence)
     return ToolVersion.model_construct(
         digest=row.digest,
         sequence=row.sequence,
@@ -210,6 +226,24 @@ def _evidence(record: Record) -> Evidence:
     if evidence.subject != row.digest or record.evidence_of.get(digest) != row.digest:
         raise _damaged(row, "its evidence is about another version")
     return evidence
+
+
+def _check_statements(record: Record, evidence: Evidence) -> None:
+    """Who vouches for all of this; nothing to see in a store without keys."""
+    if record.attested is None:
+        return
+    row = record.row
+    record.attested.check(
+        Kept(
+            ref=row.ref,
+            digest=row.digest,
+            events=record.events,
+            details=record.details,
+            evidence=evidence,
+            evidence_digest=evidence_digest(row, record.details),
+            envelopes=record.attested.envelopes(row.digest),
+        )
+    )
 
 
 def _approvals(record: Record) -> tuple[Approval, ...]:

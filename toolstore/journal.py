@@ -7,8 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, update
 
-from toolstore import derived, logbook, tables
+from toolstore import derived, logbook, postings, tables
 from toolstore.assemble import VersionRow
+from toolstore.attest.notary import notary_of
 from toolstore.derived import Fact
 from toolstore.events import EventDetail, EventType, Link, Step, place_after, seal, time_text
 from toolstore.models import Event, Lifecycle
@@ -22,6 +23,7 @@ class Journal:
         self._at = at
         self._actor = actor
         self._before = logbook.checked_head(connection)
+        self._notary = notary_of(connection, at=at, actor=actor)
         self._events: list[Event] = []
         self._rows: dict[str, VersionRow] = {}
         self._facts: list[Fact] = []
@@ -34,13 +36,16 @@ class Journal:
         Raises:
             ValueError: the life-cycle has no such step.
         """
+        detail = detail or EventDetail()
+        if self._notary is not None:
+            detail = self._notary.attest(row.digest, row.name, kind, reason, detail)
         step = Step(
             type=kind,
             digest=row.digest,
             name=row.name,
             from_state=None if row.state is None else Lifecycle(row.state),
             reason=reason,
-            detail=detail or EventDetail(),
+            detail=detail,
         )
         event = seal(step, self._last(), at=self._at, actor=self._actor)
         self._events.append(event)
@@ -72,6 +77,9 @@ class Journal:
             )
         derived.write_rows(self._connection, self._rows.values())
         derived.write_facts(self._connection, self._facts)
+        postings.follow(self._connection, self._rows.values())
+        if self._notary is not None:
+            self._notary.finish(self._events)
 
     def _last(self) -> Link:
         if not self._events:

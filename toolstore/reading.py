@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
 from policies.decision import Channel
 from toolstore import logbook, tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
+from toolstore.attest.chain import RUNNABLE
+from toolstore.attest.guard import gather
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.listing import summaries_of
@@ -187,16 +189,23 @@ def summaries(
     return summaries_of(connection.execute(query))
 
 
-def load(connection: Connection, row: VersionRow) -> ToolVersion:
+def load(connection: Connection, row: VersionRow, *, to_call: bool = False) -> ToolVersion:
     """One version, verified, with the links beside its last event and the end of the log.
+
+    `to_call` asks as well whether what vouches for it counts now, and is enough.
 
     Raises:
         StoreDamagedError: anything about it is not what was put in.
+        NotInForceError: it is whole, and may not be called: too old, or by too few keys.
     """
     logbook.checked_head(connection)
-    record = _Gathered(connection, [row]).record(row)
+    gathered = _Gathered(connection, [row])
+    record = gathered.record(row)
     logbook.check_links(connection, record.events[-1])
-    return assemble(record)
+    version = assemble(record)
+    if to_call and gathered.attested is not None and version.state in RUNNABLE:
+        gathered.attested.check_in_force(row.digest)
+    return version
 
 
 def load_all(
@@ -261,6 +270,7 @@ class _Gathered:
                 )
             )
         }
+        self.attested = gather(connection, digests)
         self._blobs = read_raw_blobs(
             connection,
             [*self._evidence_of, *(r.source for r in rows), *(r.source_schema for r in rows)],
@@ -279,6 +289,7 @@ class _Gathered:
             details=details_of(row, entries),
             evidence_of=self._evidence_of,
             blobs=self._blobs,
+            attested=self.attested,
         )
 
 

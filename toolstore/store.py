@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
-from toolstore import audit, calls, forms, logbook, reading
+from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
+from toolstore import audit, calls, forms, logbook, postings, reading, searching
 from toolstore.assemble import VersionRow
+from toolstore.attest.checkpoints import SeenCheckpoints
+from toolstore.attest.guard import Guard, GuardedLane
+from toolstore.attest.keys import KeyRing
 from toolstore.channels import Offer
 from toolstore.database import BUSY_SECONDS, Database
 from toolstore.decisions import Decisions
@@ -21,7 +27,6 @@ from toolstore.errors import StoreDamagedError, ToolNotCallableError, Transition
 from toolstore.events import EventType
 from toolstore.head import Head
 from toolstore.index import Location, database_at
-from toolstore.lane import Lane
 from toolstore.lifecycle import LifecycleMoves
 from toolstore.models import (
     Event,
@@ -59,8 +64,9 @@ class ToolStore:
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._reads = Lane(database, writes=False)
-        self._writes = Lane(database, writes=True)
+        self._where = database.where
+        self._reads = GuardedLane(database, writes=False)
+        self._writes = GuardedLane(database, writes=True)
         self._head = Head(database)
         self.lifecycle = LifecycleMoves(self._reads, self._write)
         """Channels, pins, waivers, retirement."""
@@ -70,25 +76,42 @@ class ToolStore:
 
 
     @classmethod
-    async def open(
+    async def open(  # noqa: PLR0913 - each is one choice of whoever opens it
         cls,
         location: Location,
         *,
         busy_seconds: float = BUSY_SECONDS,
+        keys: KeyRing | None = None,
+        signatures: SignatureSettings = DEFAULT_SIGNATURES,
+        seen: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> Self:
         """Open the store at `location`: a folder, or a URL `postgresql://user@host/database`.
 
         It is made where it is missing. One in a folder is brought up to date where it is old;
         one on a server, which others use too, is not (`toolkiln store migrate` does).
+        With `keys`, all that is written is signed, all that is read is verified, and to be
+        called a version needs what `signatures` say. `seen` is the folder, outside of the store,
+        where this host keeps how far it has seen the log of each store.
 
+
+            RolledBackError: the store is older than what this host has seen of it.
+            KeysError: the keys cannot be used.
         Raises:
             StoreUnusableError: the place cannot be used, or another program's time made the store.
             StoreDamagedError: it is a link, no database, or another program's.
             StoreBusyError: another process kept the lock for `busy_seconds`.
         """
         database = await asyncio.to_thread(_prepared, location, busy_seconds)
-        return cls(database, clock=clock)
+        store = cls(database, clock=clock)
+        if keys is not None:
+            guard = Guard(keys, signatures, clock)
+            try:
+                await store._watch(guard, seen)
+            except BaseException:
+                await store.close()
+                raise
+        return store
 
     async def close(self) -> None:
         """Finish what was begun and let go of the files; safe to do twice."""
@@ -409,6 +432,16 @@ class ToolStore:
         if refusal is not None:
             raise refusal
         return done
+    # -- signatures ------------------------------------------------------------------------------
+
+    async def _watch(self, guard: Guard, seen: Path | None) -> None:
+        """Let everything be signed and verified from now on; refuse an older state of the store."""
+        if seen is not None:
+            guard.seen = SeenCheckpoints(seen, self._where)
+            await self._reads.run(partial(guard.seen.check, ring=guard.ring))
+        # Each lane has a thread of its own, and so a guard of its own.
+        self._reads.guard, self._writes.guard = guard, replace(guard)
+
 
     async def _in_state(
         self, state: Lifecycle, on_damage: DamageListener | None
@@ -451,7 +484,7 @@ def _get(connection: Connection, ref: ToolRef, session: str | None) -> ToolVersi
         row = reading.only_match(rows, ref)
     else:
         row = _chosen(connection, ref.name, rows, session)
-    version = reading.load(connection, row)
+    version = reading.load(connection, row, to_call=True)
     if version.state not in CALLABLE:
         raise ToolNotCallableError(str(version.ref), version.state.value, version.state_reason)
     owner = version.place.session if version.place else None

@@ -269,7 +269,45 @@ seal_node: Final = Table(
     "seal_node",
     metadata,
     Column("prefix", Text, primary_key=True),
-    Column("hash", Text, nullable=False),
+    Column("children", Text, nullable=False),
+)
+
+# The search index (r0005), derived from the approved tools; see `toolstore.postings`.
+
+search_document: Final = Table(
+    "search_document",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, unique=True),
+    Column("length", Integer, nullable=False),
+)
+
+search_posting: Final = Table(
+    "search_posting",
+    metadata,
+    Column("term", SORTED, primary_key=True),
+    Column("document", Integer, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+    Column("length", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How often a term stands in a document; its length again, so that ranking reads nothing else."""
+
+search_term: Final = Table(
+    "search_term",
+    metadata,
+    Column("term", SORTED, primary_key=True),
+    Column("documents", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""In how many documents a term stands."""
+
+search_total: Final = Table(
+    "search_total",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column("documents", Integer, nullable=False),
+    Column("length", BigInteger, nullable=False),
 )
 
 APPEND_ONLY: Final = (

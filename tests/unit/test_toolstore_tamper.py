@@ -16,6 +16,7 @@ from factories import make_submission, needs_review
 from storekit import tampering
 
 from policies.value import canonical_json, sha256_digest
+from toolstore.attest.keys import KeyRing
 from toolstore.errors import StoreDamagedError, StoreUnusableError
 from toolstore.events import entry_hash
 from toolstore.files import DATABASE_NAME
@@ -42,7 +43,8 @@ def folder(tmp_path: Path, template: Path) -> Path:
 
 async def fill_template(folder: Path) -> None:
     """double@1 deprecated, double@2 approved, other@1 approved, waiting@1 quarantined."""
-    async with await ToolStore.open(folder) as store:
+    keys = KeyRing(folder.with_name(f"{folder.name}-keys"))
+    async with await ToolStore.open(folder, keys=keys) as store:
         for number in (1, 2):
             code = f"def double(number: int) -> int:\n    return number * 2  # {number}\n"
             await store.admit(make_submission(code=code), actor="ada")

@@ -7,7 +7,7 @@ the log holds. Anything missing, added, altered or put beside another version br
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,9 +15,11 @@ from typing import Final
 from policies.evidence import Evidence
 from policies.signatures import SignatureSettings
 from policies.statements import (
+    PARTS_OF,
     Admission,
     Check,
-    CheckPredicate,
+    EvidencePredicate,
+    Kind,
     Result,
     ReviewPredicate,
     checks_of,
@@ -62,9 +64,9 @@ class Chain:
     envelopes: tuple[Envelope, ...]
     """In the order of the log."""
 
-    def of(self, check: Check) -> tuple[Envelope, ...]:
-        """Those about one check."""
-        return tuple(each for each in self.envelopes if each.check is check)
+    def of(self, kind: Kind) -> tuple[Envelope, ...]:
+        """Those of one kind."""
+        return tuple(each for each in self.envelopes if each.kind is kind)
 
 
 def read_chain(kept: Kept, find_key: KeyFinder) -> Chain:
@@ -95,14 +97,16 @@ def check_in_force(chain: Chain, wanted: SignatureSettings, at: datetime) -> Non
     for envelope in chain.envelopes:
         if envelope.digest not in inputs:
             continue
-        signed.setdefault(envelope.check, set()).add(envelope.key.keyid)
         if isinstance(envelope.predicate, ReviewPredicate):
+            signed.setdefault(Check.REVIEW, set()).add(envelope.key.keyid)
             _check_not_expired(chain.kept.ref, envelope.predicate, at)
             if envelope.key.person == envelope.predicate.principal:
                 people.add(envelope.predicate.principal)
-        elif isinstance(envelope.predicate, CheckPredicate) and wanted.evidence_days:
+        elif isinstance(envelope.predicate, EvidencePredicate):
+            for check in envelope.predicate.parts:
+                signed.setdefault(check, set()).add(envelope.key.keyid)
             age = at - envelope.predicate.produced_at
-            if age > timedelta(days=wanted.evidence_days):
+            if wanted.evidence_days and age > timedelta(days=wanted.evidence_days):
                 raise NotInForceError(
                     chain.kept.ref,
                     f"its evidence is {age.days} days old, and the policy lets it count for "
@@ -143,7 +147,7 @@ def _open(kept: Kept, digest: str, find_key: KeyFinder) -> Envelope:
     about = envelope.statement.digest
     if about != kept.digest:
         raise AttestationError(
-            f"{kept.ref}: a statement about {envelope.check.value} is about {about[:19]}…, and "
+            f"{kept.ref}: a statement about {envelope.kind.value} is about {about[:19]}…, and "
             f"this is {kept.digest[:19]}…",
             Flaw.WRONG_SUBJECT,
         )
@@ -152,31 +156,42 @@ def _open(kept: Kept, digest: str, find_key: KeyFinder) -> Envelope:
 
 def _check_evidence(chain: Chain) -> None:
     """Each kind of check that the evidence holds is vouched for, on these very bytes."""
-    kept = chain.kept
-    vouched: set[Check] = set()
-    for envelope in chain.envelopes:
-        predicate = envelope.predicate
-        if not isinstance(predicate, CheckPredicate):
-            continue
-        if predicate.evidence.sha256 == kept.evidence_digest:
-            if predicate.result is Result.FAILED:
-                raise AttestationError(
-                    f"{kept.ref}: {envelope.check.value} is signed as failed", Flaw.CHAIN
-                )
-            vouched.add(envelope.check)
-    missing = checks_of(kept.evidence) - vouched
+    missing = checks_of(chain.kept.evidence) - _vouched(chain, chain.envelopes)
     if missing:
         names = ", ".join(sorted(check.value for check in missing))
         raise AttestationError(
-            f"{kept.ref}: nobody vouches for {names} of its evidence", Flaw.MISSING
+            f"{chain.kept.ref}: nobody vouches for {names} of its evidence", Flaw.MISSING
         )
+
+
+def _vouched(chain: Chain, envelopes: Iterable[Envelope]) -> set[Check]:
+    """What `envelopes` say was done and went well, of the present evidence."""
+    vouched: set[Check] = set()
+    for envelope in envelopes:
+        predicate = envelope.predicate
+        if not isinstance(predicate, EvidencePredicate):
+            continue
+        if predicate.evidence.sha256 != chain.kept.evidence_digest:
+            continue
+        for check, part in predicate.parts.items():
+            if check not in PARTS_OF[envelope.kind]:
+                raise AttestationError(
+                    f"{chain.kept.ref}: the {envelope.key.role.value} speaks of {check.value}",
+                    Flaw.WRONG_ROLE,
+                )
+            if part.result is Result.FAILED:
+                raise AttestationError(
+                    f"{chain.kept.ref}: {check.value} is signed as failed", Flaw.CHAIN
+                )
+            vouched.add(check)
+    return vouched
 
 
 def _check_reviews(chain: Chain) -> None:
     """Each yes that the log holds was signed as it stands there, by the one whom it names."""
     kept = chain.kept
     said: set[str] = set()
-    for envelope in chain.of(Check.REVIEW):
+    for envelope in chain.of(Kind.REVIEW):
         predicate = envelope.predicate
         if not isinstance(predicate, ReviewPredicate):
             continue
@@ -201,7 +216,7 @@ def _check_decisions(chain: Chain) -> None:
     A version that can be called needs a yes as the last one, resting on all that is vouched for.
     """
     kept = chain.kept
-    by_decision = {_admission(each).decision.sha256: each for each in chain.of(Check.ADMISSION)}
+    by_decision = {_admission(each).decision.sha256: each for each in chain.of(Kind.ADMISSION)}
     here = {each.digest for each in chain.envelopes}
     last: Admission | None = None
     for event, detail in zip(kept.events, kept.details, strict=True):
@@ -238,14 +253,8 @@ def _check_decisions(chain: Chain) -> None:
     if last is None or last.result != "PASSED":
         raise AttestationError(f"{kept.ref}: no signed decision admits it", Flaw.CHAIN)
     resting = {each.sha256 for each in last.inputs}
-    checks = {
-        each.check
-        for each in chain.envelopes
-        if each.digest in resting
-        and isinstance(each.predicate, CheckPredicate)
-        and each.predicate.evidence.sha256 == kept.evidence_digest
-    }
-    if not checks_of(kept.evidence) <= checks:
+    rests_on = (each for each in chain.envelopes if each.digest in resting)
+    if not checks_of(kept.evidence) <= _vouched(chain, rests_on):
         raise AttestationError(
             f"{kept.ref}: the decision that admits it does not rest on its evidence", Flaw.CHAIN
         )
@@ -268,7 +277,7 @@ def _last_admission(chain: Chain) -> Envelope | None:
         return None
     wanted = value_digest(decisions[-1])
     matching = (
-        each for each in chain.of(Check.ADMISSION) if _admission(each).decision.sha256 == wanted
+        each for each in chain.of(Kind.ADMISSION) if _admission(each).decision.sha256 == wanted
     )
     return next(matching, None)
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
-from policies.statements import Check, CheckpointPredicate, checkpoint_statement
+from policies.statements import CheckpointPredicate, Kind, checkpoint_statement
 from policies.value import sha256_digest
 from toolstore import logbook, tables
 from toolstore.attest.envelopes import open_envelope
@@ -31,6 +31,7 @@ from toolstore.events import Link
 
 _MAX_BYTES: Final = 1 << 16
 _table = tables.checkpoint.c
+_LATEST: Final = select(_table.envelope).order_by(_table.number.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def read_checkpoint(content: bytes, ring: KeyRing) -> Checkpoint:
     """
     envelope = open_envelope(content, ring.find)
     predicate = envelope.predicate
-    if envelope.check is not Check.CHECKPOINT or not isinstance(predicate, CheckpointPredicate):
+    if envelope.kind is not Kind.CHECKPOINT or not isinstance(predicate, CheckpointPredicate):
         raise AttestationError("what stands for a checkpoint is none", Flaw.ALTERED)
     return Checkpoint(
         sequence=predicate.sequence,
@@ -76,7 +77,7 @@ def sign_checkpoint(
 ) -> Checkpoint:
     """Sign where the log stands and keep it in the store."""
     statement = checkpoint_statement(sequence=link.sequence, head=link.hash, states=states, at=at)
-    content = ring.sign(statement, Check.CHECKPOINT)
+    content = ring.sign(statement, Kind.CHECKPOINT)
     number = (connection.scalar(select(func.max(_table.number))) or 0) + 1
     row = {"number": number, "sequence": link.sequence, "envelope": content}
     connection.execute(insert(tables.checkpoint).values(row))
@@ -85,8 +86,7 @@ def sign_checkpoint(
 
 def latest_envelope(connection: Connection) -> bytes | None:
     """The newest checkpoint as the store keeps it, unverified."""
-    query = select(_table.envelope).order_by(_table.number.desc()).limit(1)
-    found = connection.scalar(query)
+    found = connection.scalar(_LATEST)
     return None if found is None else as_bytes(found)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -17,9 +16,9 @@ from policies.statements import (
     ROLE_OF,
     Admission,
     BundlePredicate,
-    Check,
     CheckpointPredicate,
-    CheckPredicate,
+    EvidencePredicate,
+    Kind,
     ReviewPredicate,
     Statement,
     Wire,
@@ -31,7 +30,6 @@ from toolstore.attest.trust import TrustedKey
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
 
-WireT = TypeVar("WireT", bound=Wire)
 KeyFinder = Callable[[str], TrustedKey | None]
 
 
@@ -42,14 +40,10 @@ class Envelope:
     digest: str
     """Of the bytes as kept."""
 
-    check: Check
+    kind: Kind
     statement: Statement
     key: TrustedKey
     predicate: Wire
-
-
-class _Signs(Protocol):
-    def sign(self, payload: bytes) -> object: ...
 
 
 def sign_statement(statement: Statement, signer: Signer) -> bytes:
@@ -68,19 +62,16 @@ def open_envelope(content: bytes, find_key: KeyFinder) -> Envelope:
         AttestationError: it is no envelope, or its signature does not count.
     """
     from securesystemslib.dsse import Envelope as Dsse  # noqa: PLC0415 - takes time to import
-    from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415 - same
+    from securesystemslib.exceptions import (  # noqa: PLC0415 - same
+        FormatError,
+        UnverifiedSignatureError,
+    )
 
     try:
         dsse = Dsse.from_dict(json.loads(content))
         (signature,) = dsse.signatures.values()
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except (FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AttestationError("an envelope cannot be read", Flaw.ALTERED) from error
-    except RecursionError as error:
-        raise AttestationError("an envelope is nested too deeply", Flaw.ALTERED) from error
-    except Exception as error:
-        if type(error).__module__.startswith("securesystemslib"):
-            raise AttestationError("an envelope cannot be read", Flaw.ALTERED) from error
-        raise
     key = find_key(signature.keyid)
     if key is None:
         raise AttestationError(
@@ -107,55 +98,55 @@ def _read(content: bytes, payload: bytes, key: TrustedKey) -> Envelope:
         statement = Statement.model_validate_json(payload)
     except ValidationError as error:
         raise AttestationError("what was signed is no statement", Flaw.ALTERED) from error
-    check = statement.check
-    if check is None:
+    kind = statement.kind
+    if kind is None:
         raise AttestationError(
             f"a statement is of the unknown type {statement.predicate_type!r:.80}", Flaw.ALTERED
         )
-    if ROLE_OF[check] is not key.role:
+    if ROLE_OF[kind] is not key.role:
         raise AttestationError(
-            f"a statement about {check.value} is signed by the {key.role.value}, "
-            f"and only the {ROLE_OF[check].value} may say that",
+            f"a statement about {kind.value} is signed by the {key.role.value}, "
+            f"and only the {ROLE_OF[kind].value} may say that",
             Flaw.WRONG_ROLE,
         )
-    predicate, at = _predicate(check, statement)
+    predicate, at = _predicate(kind, statement)
     if not key.in_use(at):
         raise AttestationError(
-            f"a statement about {check.value} is of {at.isoformat()}, when the key "
+            f"a statement about {kind.value} is of {at.isoformat()}, when the key "
             f"{key.keyid[:16]}… was not in use",
             Flaw.EXPIRED,
         )
     return Envelope(
         digest=sha256_digest(content),
-        check=check,
+        kind=kind,
         statement=statement,
         key=key,
         predicate=predicate,
     )
 
 
-def _predicate(check: Check, statement: Statement) -> tuple[Wire, datetime]:
+def _predicate(kind: Kind, statement: Statement) -> tuple[Wire, datetime]:
     """What is said, and when."""
     try:
-        match check:
-            case Check.REVIEW:
+        match kind:
+            case Kind.REVIEW:
                 review = ReviewPredicate.model_validate(statement.predicate)
                 return review, review.reviewed_at
-            case Check.ADMISSION:
+            case Kind.ADMISSION:
                 admission = Admission.model_validate(statement.predicate)
                 return admission, admission.verified_at
-            case Check.CHECKPOINT:
+            case Kind.CHECKPOINT:
                 checkpoint = CheckpointPredicate.model_validate(statement.predicate)
                 return checkpoint, checkpoint.at
-            case Check.BUNDLE:
+            case Kind.BUNDLE:
                 bundle = BundlePredicate.model_validate(statement.predicate)
                 return bundle, bundle.sealed_at
             case _:
-                found = CheckPredicate.model_validate(statement.predicate)
+                found = EvidencePredicate.model_validate(statement.predicate)
                 return found, found.signed_at
     except ValidationError as error:
         raise AttestationError(
-            f"a statement about {check.value} does not say what it must", Flaw.ALTERED
+            f"a statement about {kind.value} does not say what it must", Flaw.ALTERED
         ) from error
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from policies.signatures import SignatureSettings
 from toolstore import tables
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 _KEY: Final = "toolkiln.guard"
 _attestation = tables.attestation.c
+_ABOUT: Final = select(_attestation.version, _attestation.digest, _attestation.envelope).where(
+    _attestation.version.in_(bindparam("versions", expanding=True))
+)
 
 
 @dataclass(slots=True)
@@ -78,12 +81,10 @@ class Attested:
         self._guard = guard
         self._chains: dict[str, Chain] = {}
         self._head = guard.head(connection)
-        self._paths = None if guard.maps_checked else Paths(connection, digests)
+        self._paths = None if guard.maps_checked else Paths.read(connection, digests)
         self._envelopes: dict[str, dict[str, bytes]] = defaultdict(dict)
-        query = select(_attestation.version, _attestation.digest, _attestation.envelope).where(
-            _attestation.version.in_(digests)
-        )
-        for version, digest, envelope in connection.execute(query):
+        about = connection.execute(_ABOUT, {"versions": list(digests)})
+        for version, digest, envelope in about:
             self._envelopes[version][digest] = as_bytes(envelope)
 
     def envelopes(self, digest: str) -> Mapping[str, bytes]:

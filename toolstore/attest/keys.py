@@ -17,17 +17,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import ValidationError
 
-from policies.statements import ROLE_OF, Check, Role, Statement
+from policies.statements import ROLE_OF, Kind, Role, Statement
 from policies.value import JsonObject, Value
 from toolstore.attest.envelopes import sign_statement
 from toolstore.attest.errors import KeysError
 from toolstore.attest.trust import Ring, SignerPlace, TrustedKey, key_id
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from securesystemslib.signer import Signer
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class KeyRing:
             self._current()
             return self._keys.get(keyid)
 
-    def sign(self, statement: Statement, check: Check, *, person: str | None = None) -> bytes:
+    def sign(self, statement: Statement, kind: Kind, *, person: str | None = None) -> bytes:
         """The envelope of a statement, signed by whoever may make it.
 
         A review is signed with the person's own key where this host keeps one, else with that of
@@ -91,7 +92,7 @@ class KeyRing:
         Raises:
             KeysError: this host cannot sign that.
         """
-        role = ROLE_OF[check]
+        role = ROLE_OF[kind]
         with self._lock:
             ring = self._current()
             place = ring.signers.get(role)
@@ -287,17 +288,21 @@ class KeyRing:
         return signer
 
     def _open_signer(self, key: TrustedKey, place: SignerPlace) -> Signer:
-        from securesystemslib.signer import CryptoSigner, Key, Signer  # noqa: PLC0415 - slow
-        from securesystemslib.signer import SSlibKey  # noqa: PLC0415 - same
+        from securesystemslib.signer import (  # noqa: PLC0415 - takes time to import
+            CryptoSigner,
+            Key,
+            Signer,
+            SSlibKey,
+        )
 
         public = Key.from_dict(key.keyid, json.loads(json.dumps(key.public)))
-        try:
-            if not place.uri.startswith(_OWN):
-                return Signer.from_priv_key_uri(place.uri, public)
+        content = None
+        if place.uri.startswith(_OWN):
             content = self._read_file(Path(place.uri.removeprefix(_OWN)).name)
-            return CryptoSigner(_private_of_pem(content), cast("SSlibKey", public))
-        except KeysError:
-            raise
+        try:
+            if content is not None and isinstance(public, SSlibKey):
+                return CryptoSigner(_private_of_pem(content), public)
+            return Signer.from_priv_key_uri(place.uri, public)
         except Exception as error:  # signers of other makers raise what they like
             raise self._error(
                 f"the signer {place.uri!r} of the {key.role.value} cannot be used: {error}", _RENEW
@@ -400,7 +405,7 @@ def _generate() -> tuple[bytes, JsonObject]:
     return made.private_bytes, made.public_key.to_dict()
 
 
-def _private_of_pem(content: bytes) -> object:
+def _private_of_pem(content: bytes) -> PrivateKeyTypes:
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - same
         load_pem_private_key,
     )
@@ -415,7 +420,7 @@ def _public_of_pem(content: bytes) -> JsonObject:
     from securesystemslib.signer import SSlibKey  # noqa: PLC0415 - same
 
     try:
-        return SSlibKey.from_crypto(load_pem_public_key(content)).to_dict()  # type: ignore[arg-type]  # it refuses what it does not know
+        return SSlibKey.from_crypto(load_pem_public_key(content)).to_dict()
     except ValueError as error:
         raise KeysError(
             "the file of the public key", str(error), advice="Give the public key in PEM."

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 
 from policies.evidence import Evidence
 from policies.statements import (
-    Check,
+    Kind,
     ReviewPredicate,
     Statement,
     admission_statement,
@@ -36,7 +36,7 @@ from toolstore.models import Event
 class _Signed:
     """One statement that there is about a version."""
 
-    check: Check
+    kind: Kind
     about: str
     """Digest of the evidence, the approval or the decision."""
 
@@ -72,14 +72,14 @@ class Notary:
         if detail.approval is not None:
             statement = review_statement(detail.approval, name)
             about = value_digest(detail.approval)
-            self._sign(digest, Check.REVIEW, about, statement, person=detail.approval.principal)
+            self._sign(digest, Kind.REVIEW, about, statement, person=detail.approval.principal)
         elif kind is EventType.REJECTED:
             self._sign_rejection(digest, name, reason, detail)
         if detail.decision is not None:
             statement = admission_statement(
                 detail.decision, name=name, digest=digest, inputs=self._inputs(digest), at=self._at
             )
-            self._sign(digest, Check.ADMISSION, value_digest(detail.decision), statement)
+            self._sign(digest, Kind.ADMISSION, value_digest(detail.decision), statement)
         made = tuple(str(row["digest"]) for row in self._rows[before:])
         return detail.model_copy(update={"attestations": made}) if made else detail
 
@@ -104,8 +104,8 @@ class Notary:
             raise StoreDamagedError(f"the bytes of {evidence_digest} are missing")
         evidence = Evidence.model_validate_json(content)
         said = evidence_statements(evidence, evidence_digest, name, at=self._at)
-        for check, statement in said:
-            self._sign(digest, check, evidence_digest, statement)
+        for kind, statement in said:
+            self._sign(digest, kind, evidence_digest, statement)
 
     def _sign_rejection(self, digest: str, name: str, reason: str, detail: EventDetail) -> None:
         statement = rejection_statement(
@@ -117,43 +117,45 @@ class Notary:
             shown=detail.shown or "",
         )
         about = sha256_digest(reason.encode())
-        self._sign(digest, Check.REVIEW, about, statement, person=self._actor)
+        self._sign(digest, Kind.REVIEW, about, statement, person=self._actor)
 
     def _sign(
         self,
         digest: str,
-        check: Check,
+        kind: Kind,
         about: str,
         statement: Statement,
         *,
         person: str | None = None,
     ) -> None:
-        content = self._guard.ring.sign(statement, check, person=person)
+        content = self._guard.ring.sign(statement, kind, person=person)
         envelope = sha256_digest(content)
         if any(each.digest == envelope for each in self._of(digest)):
             return  # word for word the same at the same time
         review = None
-        if check is Check.REVIEW:
+        if kind is Kind.REVIEW:
             review = ReviewPredicate.model_validate(statement.predicate)
-        self._of(digest).append(_Signed(check, about, envelope, review))
+        self._of(digest).append(_Signed(kind, about, envelope, review))
         self._rows.append(
             {
                 "digest": envelope,
                 "version": digest,
-                "kind": check.value,
+                "kind": kind.value,
                 "about": about,
                 "envelope": content,
             }
         )
 
-    def _inputs(self, digest: str) -> list[tuple[Check, str]]:
-        """What a decision rests on: the checks of the present evidence, and each person's last
-        yes as long as it counts."""
+    def _inputs(self, digest: str) -> list[tuple[Kind, str]]:
+        """What a decision rests on.
+
+        That is what was said of the present evidence, and each person's last yes while it counts.
+        """
         evidence = self._evidence_of(digest)
         checks = [
-            (each.check, each.digest)
+            (each.kind, each.digest)
             for each in self._of(digest)
-            if each.check not in {Check.REVIEW, Check.ADMISSION} and each.about == evidence
+            if each.kind not in {Kind.REVIEW, Kind.ADMISSION} and each.about == evidence
         ]
         last: dict[str, _Signed] = {}
         for each in self._of(digest):
@@ -163,7 +165,7 @@ class Notary:
                 if before is None or before <= each.review.reviewed_at:
                     last[each.review.principal] = each
         reviews = [
-            (each.check, each.digest)
+            (each.kind, each.digest)
             for each in last.values()
             if each.review is not None
             and each.review.vote == "approve"
@@ -181,10 +183,10 @@ class Notary:
             )
             found = self._signed[digest] = [
                 _Signed(
-                    Check(row.kind),
+                    Kind(row.kind),
                     row.about,
                     row.digest,
-                    self._review(as_bytes(row.envelope)) if row.kind == Check.REVIEW else None,
+                    self._review(as_bytes(row.envelope)) if row.kind == Kind.REVIEW else None,
                 )
                 for row in self._connection.execute(query)
             ]

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from toolstore import tables
 from toolstore.attest.errors import AttestationError, Flaw
@@ -23,6 +23,7 @@ DEPTH: Final = 3
 """Hexadecimal digits that name a bucket: 4,096 of them, 25 versions each in a store of 100,000."""
 
 _DIGITS: Final = "0123456789abcdef"
+_NO_CHILDREN: Final = ("",) * len(_DIGITS)
 _ALL_FROM: Final = 64
 """From this many buckets on, all nodes are read at once."""
 
@@ -46,24 +47,42 @@ def fold(hashes: Iterable[str], start: str = "") -> str:
     return seal
 
 
-class Paths:
-    """The part of the tree that leads to some versions, as the tables have it."""
+_OF_BUCKETS: Final = select(_seal.bucket, _seal.version, _seal.seal).where(
+    _seal.bucket.in_(bindparam("buckets", expanding=True))
+)
+_OF_PREFIXES: Final = select(_node.prefix, _node.children).where(
+    _node.prefix.in_(bindparam("prefixes", expanding=True))
+)
+_ALL_NODES: Final = select(_node.prefix, _node.children)
 
-    def __init__(self, connection: Connection, digests: Sequence[str]) -> None:
-        buckets = {bucket_of(digest) for digest in digests}
-        self.seals: dict[str, dict[str, str]] = defaultdict(dict)
-        seals = select(_seal.version, _seal.bucket, _seal.seal)
-        nodes = select(_node.prefix, _node.hash)
-        seals = seals.where(_seal.bucket.in_(sorted(buckets)))
+
+class Paths:
+    """A part of the tree: what leads to some versions as the tables have it, or grown in memory."""
+
+    def __init__(self) -> None:
+        self._seals: dict[str, dict[str, str]] = defaultdict(dict)
+        self._children: dict[str, list[str]] = {}
+
+    @classmethod
+    def read(cls, connection: Connection, digests: Sequence[str]) -> Self:
+        """What the tables have about the versions with these digests."""
+        paths = cls()
+        paths._read(connection, digests)
+        return paths
+
+    def _read(self, connection: Connection, digests: Sequence[str]) -> None:
+        buckets = sorted({bucket_of(digest) for digest in digests})
+        for bucket, version, seal in connection.execute(_OF_BUCKETS, {"buckets": buckets}):
+            self._seals[bucket][version] = seal
         if len(buckets) < _ALL_FROM:
-            nodes = nodes.where(_node.prefix.in_(sorted(_around(buckets))))
-        for version, bucket, seal in connection.execute(seals):
-            self.seals[bucket][version] = seal
-        self.nodes: dict[str, str] = {row.prefix: row.hash for row in connection.execute(nodes)}
+            nodes = connection.execute(_OF_PREFIXES, {"prefixes": _above(buckets)})
+        else:
+            nodes = connection.execute(_ALL_NODES)
+        self._children = {prefix: children.split(" ") for prefix, children in nodes}
 
     def seal_of(self, digest: str) -> str | None:
         """The seal of a version, as kept."""
-        return self.seals[bucket_of(digest)].get(digest)
+        return self._seals[bucket_of(digest)].get(digest)
 
     def check(self, digest: str, root: str) -> None:
         """See that the kept seal of a version hangs on `root`.
@@ -72,49 +91,44 @@ class Paths:
             AttestationError: it does not.
         """
         bucket = bucket_of(digest)
-        found = _bucket_hash(self.seals[bucket])
-        for length in range(DEPTH, 0, -1):
-            prefix = bucket[:length]
-            if self.nodes.get(prefix, "") != found:
+        found = _bucket_hash(self._seals[bucket])
+        for length in range(DEPTH - 1, -1, -1):
+            children = self._children.get(bucket[:length], _NO_CHILDREN)
+            if len(children) != len(_DIGITS) or children[int(bucket[length], 16)] != found:
                 raise _not_signed(digest)
-            found = self._parent_hash(prefix[:-1])
+            found = _children_hash(children)
         if found != root:
             raise _not_signed(digest)
 
     def change(self, seals: Mapping[str, str]) -> str:
         """Put new seals of versions in; the root that follows."""
-        touched = set()
         for digest, seal in seals.items():
-            bucket = bucket_of(digest)
-            self.seals[bucket][digest] = seal
-            touched.add(bucket)
-        return self._rehash(touched)
+            self._seals[bucket_of(digest)][digest] = seal
+        level = {
+            bucket: _bucket_hash(self._seals[bucket])
+            for bucket in {bucket_of(digest) for digest in seals}
+        }
+        while "" not in level:
+            parents = {}
+            for prefix, found in level.items():
+                children = self._children.setdefault(prefix[:-1], list(_NO_CHILDREN))
+                children[int(prefix[-1], 16)] = found
+            for prefix in {prefix[:-1] for prefix in level}:
+                parents[prefix] = _children_hash(self._children[prefix])
+            level = parents or {"": EMPTY_ROOT}
+        return level[""]
 
-    def _rehash(self, buckets: set[str]) -> str:
-        for bucket in buckets:
-            self.nodes[bucket] = _bucket_hash(self.seals[bucket])
-        for length in range(DEPTH - 1, 0, -1):
-            for prefix in {bucket[:length] for bucket in buckets}:
-                self.nodes[prefix] = self._parent_hash(prefix)
-        return self._parent_hash("")
+    def rows(self, prefixes: Iterable[str]) -> list[dict[str, str]]:
+        """The rows of nodes."""
+        return [
+            {"prefix": prefix, "children": " ".join(self._children[prefix])}
+            for prefix in sorted(prefixes)
+        ]
 
-    def _parent_hash(self, prefix: str) -> str:
-        return _children_hash([self.nodes.get(prefix + digit, "") for digit in _DIGITS])
-
-
-def root_of(seals: Mapping[str, str]) -> str:
-    """The root over the seals of all versions, computed from nothing else."""
-    level: dict[str, str] = {}
-    buckets: dict[str, dict[str, str]] = defaultdict(dict)
-    for digest, seal in seals.items():
-        buckets[bucket_of(digest)][digest] = seal
-    for bucket, members in buckets.items():
-        level[bucket] = _bucket_hash(members)
-    for length in range(DEPTH - 1, -1, -1):
-        parents = {prefix[:length] for prefix in level if len(prefix) == length + 1}
-        for prefix in parents:
-            level[prefix] = _children_hash([level.get(prefix + digit, "") for digit in _DIGITS])
-    return level.get("", EMPTY_ROOT)
+    @property
+    def prefixes(self) -> frozenset[str]:
+        """All nodes that there are."""
+        return frozenset(self._children)
 
 
 def write(connection: Connection, added: Mapping[str, Sequence[str]], root: str) -> str:
@@ -127,54 +141,50 @@ def write(connection: Connection, added: Mapping[str, Sequence[str]], root: str)
         AttestationError: the kept map is not the one that was signed.
     """
     digests = list(added)
-    paths = Paths(connection, digests)
+    paths = Paths.read(connection, digests)
     for digest in digests:
         paths.check(digest, root)
     fresh = {digest: fold(hashes, paths.seal_of(digest) or "") for digest, hashes in added.items()}
     changed = paths.change(fresh)
-    buckets = {bucket_of(digest) for digest in digests}
-    prefixes = [bucket[:length] for bucket in buckets for length in range(1, DEPTH + 1)]
+    prefixes = _above({bucket_of(digest) for digest in digests})
     connection.execute(delete(tables.version_seal).where(_seal.version.in_(digests)))
     connection.execute(delete(tables.seal_node).where(_node.prefix.in_(prefixes)))
-    _insert(connection, fresh, {prefix: paths.nodes[prefix] for prefix in prefixes})
+    _insert(connection, fresh, paths.rows(prefixes))
     return changed
+
+
+def root_of(hashes: Mapping[str, Sequence[str]]) -> str:
+    """The root that follows from the hashes of all events of all versions."""
+    return Paths().change({digest: fold(each) for digest, each in hashes.items()})
 
 
 def rebuild(connection: Connection, hashes: Mapping[str, Sequence[str]]) -> str:
     """Make the map anew from the hashes of all events of all versions; its root."""
     connection.execute(delete(tables.version_seal))
     connection.execute(delete(tables.seal_node))
-    paths = Paths(connection, [])
+    paths = Paths()
     seals = {digest: fold(of_version) for digest, of_version in hashes.items()}
     root = paths.change(seals)
-    _insert(connection, seals, paths.nodes)
+    _insert(connection, seals, paths.rows(paths.prefixes))
     return root
 
 
-def _insert(connection: Connection, seals: Mapping[str, str], nodes: Mapping[str, str]) -> None:
+def _insert(
+    connection: Connection, seals: Mapping[str, str], nodes: Sequence[Mapping[str, str]]
+) -> None:
     if not seals:
         return
-    connection.execute(
-        insert(tables.version_seal),
-        [
-            {"version": digest, "bucket": bucket_of(digest), "seal": seal}
-            for digest, seal in seals.items()
-        ],
-    )
-    connection.execute(
-        insert(tables.seal_node),
-        [{"prefix": prefix, "hash": found} for prefix, found in sorted(nodes.items())],
-    )
+    rows = [
+        {"version": digest, "bucket": bucket_of(digest), "seal": seal}
+        for digest, seal in seals.items()
+    ]
+    connection.execute(insert(tables.version_seal), rows)
+    connection.execute(insert(tables.seal_node), nodes)
 
 
-def _around(buckets: Iterable[str]) -> set[str]:
-    """The nodes that are needed to go from the buckets up to the root."""
-    return {
-        bucket[:length] + digit
-        for bucket in buckets
-        for length in range(DEPTH)
-        for digit in _DIGITS
-    }
+def _above(buckets: Iterable[str]) -> list[str]:
+    """The nodes from the root down to the buckets."""
+    return sorted({bucket[:length] for bucket in buckets for length in range(DEPTH)})
 
 
 def _bucket_hash(members: Mapping[str, str]) -> str:
@@ -184,11 +194,11 @@ def _bucket_hash(members: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _children_hash(hashes: Sequence[str]) -> str:
+def _children_hash(children: Sequence[str]) -> str:
     """No children give what no branch is: so an empty part of the tree has one form only."""
-    if not any(hashes):
+    if not any(children):
         return ""
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return hashlib.sha256(" ".join(children).encode()).hexdigest()
 
 
 def _not_signed(digest: str) -> AttestationError:

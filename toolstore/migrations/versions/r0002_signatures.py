@@ -40,7 +40,7 @@ def upgrade() -> None:
     op.create_table(
         "seal_node",
         sa.Column("prefix", sa.Text, primary_key=True),
-        sa.Column("hash", sa.Text, nullable=False),
+        sa.Column("children", sa.Text, nullable=False),
     )
     forbid_changes("attestation", ("digest",))
     forbid_changes("checkpoint", ("number",))
