@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
 from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
-from toolstore import audit, calls, forms, logbook, postings, reading, searching
+from toolstore import audit, calls, forms, logbook, reading
 from toolstore.assemble import VersionRow
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
