@@ -334,6 +334,8 @@ class Admission:
         return decision
 
     async def _store_version(self, submission: Submission, actor: str) -> DefinitionOutcome:
+        digest = submission.decision.policy_digest
+        await self._store.decisions.keep_policy(self._profile.text, digest=digest, actor=actor)
         try:
             version = await self._store.admit(submission, actor=actor)
         except TransitionError as error:
