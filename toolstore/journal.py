@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, update
 
-from toolstore import derived, logbook, postings, tables
+from toolstore import derived, logbook, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.notary import notary_of
 from toolstore.derived import Fact
