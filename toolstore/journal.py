@@ -77,7 +77,6 @@ class Journal:
             )
         derived.write_rows(self._connection, self._rows.values())
         derived.write_facts(self._connection, self._facts)
-        postings.follow(self._connection, self._rows.values())
         if self._notary is not None:
             self._notary.finish(self._events)
 
