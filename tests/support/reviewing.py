@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +87,10 @@ HOSTILE_CODE: Final = (
 @asynccontextmanager
 async def review_desk(folder: Path) -> AsyncIterator[tuple[ReviewDesk, ToolStore]]:
     """A desk under the team's policy, without a sandbox."""
-    async with await ToolStore.open(folder) as store:
+    clock = count(STARTED.timestamp(), 60)
+    async with await ToolStore.open(
+        folder, clock=lambda: datetime.fromtimestamp(next(clock), UTC)
+    ) as store:
         yield desk_of(store), store
 
 

@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from policies.value import Value
 from runtime.errors import RuntimeFailure, UsageError
@@ -33,10 +33,10 @@ MAX_TOKENS: Final = 1_000
 _MAX_FILE_BYTES: Final = 1_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 
-# RFC 7914, and the parameters that OWASP's password storage page gives for 32 MiB.
-_SCRYPT_COST: Final = 2**15
+COST: Final = 2**15
+"""N of scrypt (RFC 7914): 32 MiB and about a tenth of a second for each try."""
+
 _SCRYPT_BLOCK: Final = 8
-_SCRYPT_LANES: Final = 3
 _SCRYPT_BYTES: Final = 64 * 2**20
 _HASH_BYTES: Final = 32
 
@@ -63,6 +63,9 @@ class ReviewerToken(Value):
     role: Role
     salt: str
     hash: str
+    cost: int = Field(ge=2, le=COST)
+    """Of the hash: kept with it, so that a later one may be dearer."""
+
     created_at: AwareDatetime
     expires_at: AwareDatetime | None = None
 
@@ -86,8 +89,10 @@ class TokenFileError(RuntimeFailure):
 class TokenBook:
     """The tokens of one home, in one file that several processes may use."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cost: int = COST) -> None:
+        """`cost` is of tokens that it adds, a power of two."""
         self._path = path
+        self._cost = cost
 
     def entries(self) -> tuple[ReviewerToken, ...]:
         """All tokens, oldest first; none where there is no file yet.
@@ -141,7 +146,8 @@ class TokenBook:
                 name=name,
                 role=role,
                 salt=salt.hex(),
-                hash=_slow_hash(secret, salt).hex(),
+                hash=_slow_hash(secret, salt, self._cost).hex(),
+                cost=self._cost,
                 created_at=at,
                 expires_at=expires_at,
             )
@@ -173,11 +179,13 @@ class TokenBook:
         """
         mine = [each for each in self.entries() if each.name == name and _is_current(each, at)]
         if not mine:
-            _slow_hash(secret, b"nobody's salt...")  # an unknown name takes as long as a known one
+            _slow_hash(
+                secret, b"nobody's salt...", self._cost
+            )  # an unknown name takes as long as a known one
             return None
         for entry in mine:
             if hmac.compare_digest(
-                _slow_hash(secret, bytes.fromhex(entry.salt)), bytes.fromhex(entry.hash)
+                _slow_hash(secret, bytes.fromhex(entry.salt), entry.cost), bytes.fromhex(entry.hash)
             ):
                 return Reviewer(name=entry.name, role=entry.role, token_id=entry.id)
         return None
@@ -234,13 +242,13 @@ def _is_current(entry: ReviewerToken, at: datetime) -> bool:
     return entry.expires_at is None or at < entry.expires_at
 
 
-def _slow_hash(secret: str, salt: bytes) -> bytes:
+def _slow_hash(secret: str, salt: bytes, cost: int) -> bytes:
     return hashlib.scrypt(
         secret.encode(errors="surrogatepass"),
         salt=salt,
-        n=_SCRYPT_COST,
+        n=cost,
         r=_SCRYPT_BLOCK,
-        p=_SCRYPT_LANES,
+        p=1,
         maxmem=_SCRYPT_BYTES,
         dklen=_HASH_BYTES,
     )
