@@ -8,7 +8,7 @@ there are no cycles; the depth is bounded all the same.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol, Self
@@ -176,10 +176,18 @@ class Execute(Protocol):
         ...
 
 
+class Find(Protocol):
+    """Finds a pinned version, verified."""
+
+    def __call__(self, ref: ToolRef, *, session: str | None) -> Awaitable[ToolVersion]:
+        """Find what `ref` means for a call in `session`."""
+        ...
+
+
 class Composition:
     """Carries out the calls that tools make of one another."""
 
-    def __init__(self, find: Callable[[ToolRef], Awaitable[ToolVersion]], execute: Execute) -> None:
+    def __init__(self, find: Find, execute: Execute) -> None:
         """Find pinned versions by `find`, as `ToolStore.get` does, and run them by `execute`."""
         self._find = find
         self._execute = execute
@@ -216,7 +224,7 @@ class Composition:
         seconds_left: float,
     ) -> JsonValue:
         inner = scope.inside(name, seconds_left)
-        version = await self._pinned(pins[name])
+        version = await self._pinned(pins[name], scope.session)
         if missing := missing_rights(version.source.permissions, caller):
             raise ToolCallFailedError(
                 f"{version.ref} was not called: it needs what its caller does not declare "
@@ -231,14 +239,14 @@ class Composition:
             raise ToolCallFailedError(str(error)) from None
         return outcome.content
 
-    async def _pinned(self, pin: str) -> ToolVersion:
+    async def _pinned(self, pin: str, session: str | None) -> ToolVersion:
         ref = ToolRef.parse(pin)
         if ref.digest is None:
             raise ToolCallFailedError(
                 f"{pin} was not called: the caller is not pinned to one version of it"
             )
         try:
-            return await self._find(ref)
+            return await self._find(ref, session=session)
         except ToolNotCallableError as error:
             raise ToolCallFailedError(
                 f"{error}. The caller is pinned to that version: it must be defined again with "

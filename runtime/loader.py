@@ -2,7 +2,8 @@
 
 A version is verified when it is loaded (every byte against its digest, evidence, state) and its
 state is looked at again before each call, so that a revocation in another process stops the next
-call here. What is sent to the sandbox is hashed once more, just before it is sent.
+call here; one in flight is ended by `runtime.watch`. What is sent to the sandbox is hashed once
+more, just before it is sent.
 """
 
 from __future__ import annotations
@@ -20,21 +21,26 @@ from policies.validation import validate
 from policies.value import JsonObject
 from runtime.artefacts import ArtefactStore
 from runtime.authorize import caller_of, resource_of
+from runtime.canaries import CallCounts
+from runtime.catalog import SessionTools
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.messages import ToolSpec
 from runtime.outcome import CallOutcome
 from runtime.recorder import SeenCall
+from runtime.redecision import Redecision
 from runtime.tools import CallContext, ToolAnswer
 from runtime.verdicts import error_text, stopped_text
+from runtime.watch import CallStoppedError, CallWatch
 from sandbox.artefacts import Artefact
-from sandbox.base import ExecutionResult, Sandbox
+from sandbox.base import ExecutionResult, Program, Sandbox
 from sandbox.errors import PackagesRefusedError
 from sandbox.files import FilesRefusedError
-from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
-from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion, version_digest
+from toolstore.channels import Offer
+from toolstore.errors import StoreDamagedError, ToolNotCallableError
+from toolstore.models import Lifecycle, Place, ToolRef, ToolVersion, version_digest
 from toolstore.search import Bm25Index, searchable_text
-from toolstore.store import ToolStore
+from toolstore.store import ToolStore, utc_now
 
 SandboxSource = Callable[[], Awaitable[Sandbox]]
 
@@ -84,61 +90,106 @@ class ToolLoader:
         self._equipment = equipment
         self._artefacts = artefacts
         self._on_call = on_call
-        self.composition = Composition(store.get, self.run)
+        self._watch = CallWatch(store)
+        self._counts = CallCounts(store, equipment.profile.lifecycle.canary)
+        self._redecision = Redecision(store, equipment, utc_now)
+        self.composition = Composition(self.find, self.run)
         """Carries out the calls that tools make of one another."""
 
-        self._head = -1
-        self._current: dict[str, ToolSummary] = {}
+        self.head = -1
+        """Sequence of the last event at the last refresh."""
+
+        self._offers: dict[str, Offer] = {}
+        self._places: dict[str, Place | None] = {}
         self._loaded: dict[str, LoadedTool] = {}
         self._index: Bm25Index[str] | None = None
         self._unindexed: set[str] = set()
 
+    async def close(self) -> None:
+        """Stop watching and finish counting; the calls are over by then."""
+        await self._watch.close()
+        await self._counts.close()
+
     async def refresh(self) -> None:
         """Notice what changed in the store: one cheap look at the end of its log."""
         head = self._store.head()
-        if head == self._head:
+        if head == self.head:
             return
         summaries = await self._store.summaries((Lifecycle.APPROVED,))
-        before, now = self._current, {summary.name: summary for summary in summaries}
-        digests = {summary.digest for summary in summaries}
-        self._loaded = {d: tool for d, tool in self._loaded.items() if d in digests}
+        offers: dict[str, Offer] = {}
+        for summary in summaries:
+            offers.setdefault(summary.name, Offer()).add(summary)
         if self._index is not None:
+            before, now = _stable_of(self._offers), _stable_of(offers)
             for name in before.keys() - now.keys():
                 self._index.remove(name)
-            self._unindexed |= {
-                name
-                for name, summary in now.items()
-                if name not in before or before[name].digest != summary.digest
-            }
-        self._current, self._head = now, head
+                self._unindexed.discard(name)
+            self._unindexed |= {name for name in now if before.get(name) != now[name]}
+        self._offers, self.head = offers, head
+        self._places = {summary.digest: summary.place for summary in summaries}
+        self._loaded = {d: tool for d, tool in self._loaded.items() if d in self._places}
+
+    async def pins(self, session: str) -> dict[str, str]:
+        """Digests that a session stays with, by name.
+
+        Raises:
+            StoreDamagedError: A pin does not follow from the log.
+        """
+        return {pin.name: pin.digest for pin in await self._store.lifecycle.pins(session)}
+
+    def for_session(self, session: str) -> SessionTools:
+        """The tools as one session has them."""
+        return SessionTools(self, session)
+
+    def chosen(self, name: str, session: str | None, pin: str | None = None) -> str | None:
+        """Digest of the version that `name` means in `session`, at the last refresh."""
+        if pin is not None:
+            return pin
+        offer = self._offers.get(name)
+        return None if offer is None else offer.choose(name, session)
 
     async def get(self, name: str) -> LoadedTool | None:
-        """The approved version of `name`, verified as it is loaded; None where there is none.
+        """The stable version of `name`, verified as it is loaded; None where there is none.
 
         Raises:
             StoreDamagedError: The stored bytes are not what was approved.
         """
-        summary = self._current.get(name)
-        if summary is None:
+        digest = self.chosen(name, None)
+        if digest is None:
             return None
-        tool = self._loaded.get(summary.digest)
+        try:
+            return await self.load(ToolRef(name=name, digest=digest))
+        except ToolNotCallableError:
+            return None  # it went since the refresh
+
+    async def load(self, ref: ToolRef, session: str | None = None) -> LoadedTool:
+        """The version of this whole digest, verified as it is loaded.
+
+        Raises:
+            ToolNotCallableError: Its state forbids calling it, or it is for another session.
+            StoreDamagedError: The stored bytes are not what was approved.
+        """
+        tool = self._loaded.get(ref.digest or "")
         if tool is None:
-            try:
-                version = await self._store.get(ToolRef(name=name, digest=summary.digest))
-            except (ToolNotCallableError, ToolNotFoundError):
-                return None  # it went since the refresh
-            tool = self._loaded[summary.digest] = LoadedTool(version, self)
+            version = await self.find(ref, session=session)
+            tool = LoadedTool(version, self)
+            if version.digest in self._places:
+                self._loaded[version.digest] = tool
         return tool
 
     async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
-        """The best matches for `query` among the approved tools, best first."""
-        index = await self._fresh_index()
+        """The best matches for `query` among the stable tools, best first."""
         found = []
-        for name in index.search(query, limit):
+        for name in await self.matching(query, limit):
             tool = await self.get(name)
             if tool is not None:
                 found.append(tool.spec)
         return found
+
+    async def matching(self, query: str, limit: int) -> list[str]:
+        """Names of the stable tools that match best, best first."""
+        index = await self._fresh_index()
+        return index.search(query, limit)
 
     async def _fresh_index(self) -> Bm25Index[str]:
         """The index of the last refresh: read whole once, then what changed."""
@@ -159,18 +210,36 @@ class ToolLoader:
         return caller_of(self._equipment.tenant, context.session_id, context.model)
 
     def names(self) -> Sequence[str]:
-        """Names of all approved tools."""
-        return tuple(self._current)
+        """Names of all tools that have a stable version."""
+        return tuple(_stable_of(self._offers))
+
+    def names_for(self, session: str, pins: Mapping[str, str]) -> Sequence[str]:
+        """Names that mean something in a session that has these pins."""
+        known = dict.fromkeys(n for n in self._offers if self.chosen(n, session) is not None)
+        return tuple(known | dict.fromkeys(pins))
+
+    async def find(self, ref: ToolRef, *, session: str | None = None) -> ToolVersion:
+        """What `ref` means in `session`, verified, and allowed by the policy in force.
+
+        A version that was approved under another policy is decided again, once; what does not
+        pass is in quarantine then.
+
+        Raises:
+            ToolNotFoundError: There is none.
+            ToolNotCallableError: Its state forbids calling it, or the policy does by now.
+            StoreDamagedError: The stored bytes are not what was approved.
+        """
+        return await self._redecision.check(await self._store.get(ref, session=session))
 
     async def resolve(self, ref: ToolRef) -> ToolVersion:
-        """The version that `ref` means, verified.
+        """The version that `ref` means outside of sessions, verified.
 
         Raises:
             ToolNotFoundError: There is none.
             ToolNotCallableError: Its state forbids calling it.
             StoreDamagedError: The stored bytes are not what was approved.
         """
-        return await self._store.get(ref)
+        return await self.find(ref)
 
     async def call(
         self,
@@ -196,9 +265,15 @@ class ToolLoader:
             await asyncio.to_thread(keep)
         return outcome
 
-    def _note(self, call: SeenCall, scope: CallScope) -> None:
-        if self._on_call is not None and scope.recorded:
+    async def _note(self, call: SeenCall, scope: CallScope) -> None:
+        if not scope.recorded:
+            return
+        if self._on_call is not None:
             self._on_call(call)
+        self._counts.note_use(call.version.digest)
+        offer = self._offers.get(call.version.name)
+        if offer is not None and offer.canary is not None:
+            await self._counts.count(call.version, call.result)
 
     async def run(
         self, version: ToolVersion, arguments: JsonObject, scope: CallScope
@@ -210,49 +285,85 @@ class ToolLoader:
             StoreDamagedError: The version in memory or in the store is not what was approved.
         """
         ref = str(version.ref)
+        try:
+            version = await self._let_through(version, arguments, scope)
+            sandbox = await self._sandbox()
+            program = await self._program(version, sandbox)
+            kit = self._equipment.kit(
+                version.source.permissions, scope, self.composition, version=version.digest
+            )
+            running = sandbox.run(program, arguments, kit.options)
+            result = kit.complete(await self._watch.run(version.digest, running, seen=self.head))
+            await self._note(SeenCall(version, arguments, result, scope.session), scope)
+            return _outcome(version, result, scope.gather(kit.artefacts))
+        except _RefusedError as refusal:
+            return _refused(ref, str(refusal))
+        except FilesRefusedError as error:
+            return _refused(ref, f"{ref} was stopped: {error}")
+        except CallStoppedError as error:
+            return _refused(ref, _stopped_text(version, error))
+
+    async def _let_through(
+        self, version: ToolVersion, arguments: JsonObject, scope: CallScope
+    ) -> ToolVersion:
+        """The version that this call may run, as it stands in the store now.
+
+        Raises:
+            _RefusedError: It may not run it, or not with these arguments.
+        """
         problems = validate(arguments, version.source_schema.parameters)
         if problems:
-            return _refused(ref, _arguments_text(version, problems))
+            raise _RefusedError(_arguments_text(version, problems))
         await self.refresh()
-        current = self._current.get(version.name)
-        if current is None or current.digest != version.digest:
+        place = self._places.get(version.digest)
+        if place is None or place.session not in {None, scope.session}:
             # Replaced or taken back since it was loaded; replaced ones may finish their request.
+            exact = ToolRef(name=version.name, digest=version.digest)
             try:
-                version = await self._store.get(ToolRef(name=version.name, digest=version.digest))
+                version = await self._store.get(exact, session=scope.session)
             except ToolNotCallableError as error:
-                return _refused(ref, str(error))
+                raise _RefusedError(str(error)) from None
         asking = scope.principal or self._equipment.asking
         may = self._equipment.access.decide(asking, Action.CALL, resource_of(version))
         if not may.allowed:
-            return _refused(ref, f"{ref} was not run: {'; '.join(may.reasons)}")
+            raise _RefusedError(f"{version.ref} was not run: {'; '.join(may.reasons)}")
+        if ungranted := grant_problems(version.source.permissions, self._equipment.profile):
+            raise _RefusedError(_ungranted_text(version, ungranted))
+        return version
+
+    async def _program(self, version: ToolVersion, sandbox: Sandbox) -> Program:
+        """What is sent to the sandbox: the bytes that were approved, in the image they were.
+
+        Raises:
+            _RefusedError: The image that it was proven in cannot be had.
+            StoreDamagedError: The version in memory is not what was approved.
+        """
         permissions = version.source.permissions
-        if ungranted := grant_problems(permissions, self._equipment.profile):
-            return _refused(ref, _ungranted_text(version, ungranted))
-        sandbox = await self._sandbox()
         try:
             image = await image_digest(permissions, sandbox, wanted=version.image_digest)
         except PackagesRefusedError as error:
-            return _refused(ref, f"{ref} was not run: {error}")
+            raise _RefusedError(f"{version.ref} was not run: {error}") from None
         if version.image_digest != image:
-            return _refused(ref, _image_text(version, image))
+            raise _RefusedError(_image_text(version, image))
         digest = version_digest(version.source, version.source_schema, version.image_digest)
         if digest != version.digest:
-            raise StoreDamagedError(f"{ref} hashes to {digest}, approved was {version.digest}")
-        program = self._equipment.program(
-            version.source, version.source_schema, version.level, image
-        )
-        try:
-            kit = self._equipment.kit(permissions, scope, self.composition, version=version.digest)
-            result = kit.complete(await sandbox.run(program, arguments, kit.options))
-            self._note(SeenCall(version, arguments, result, scope.session), scope)
-            return _outcome(version, result, scope.gather(kit.artefacts))
-        except FilesRefusedError as error:
-            return _refused(ref, f"{ref} was stopped: {error}")
+            raise StoreDamagedError(
+                f"{version.ref} hashes to {digest}, approved was {version.digest}"
+            )
+        return self._equipment.program(version.source, version.source_schema, version.level, image)
+
+
+class _RefusedError(Exception):
+    """The call is not made; the text says to the caller why."""
 
 
 def _about_files(version: ToolVersion) -> str:
     reads = "input" in version.source.permissions.files
     return "\nIt is given the files of this session, by their names." if reads else ""
+
+
+def _stable_of(offers: Mapping[str, Offer]) -> dict[str, str]:
+    return {name: offer.stable for name, offer in offers.items() if offer.stable is not None}
 
 
 def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
@@ -288,6 +399,13 @@ def _outcome(
 
 def _refused(ref: str, text: str) -> CallOutcome:
     return CallOutcome(ref=ref, content=text, is_error=True)
+
+
+def _stopped_text(version: ToolVersion, error: CallStoppedError) -> str:
+    return (
+        f"{version.ref} was stopped: {error}. Whether it had effects is unknown. Do not call it "
+        "again: look for another tool, or go on without one."
+    )
 
 
 def _arguments_text(version: ToolVersion, problems: Sequence[str]) -> str:

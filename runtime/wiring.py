@@ -250,17 +250,12 @@ class Runtime:
         chat = self._model(model, api)
         budget = budget or Budget(self.settings.budget, price=self.settings.prices.get(chat.name))
         on_event = self._expecting_calls(on_event)
-        toolset = Toolset(
-            builtins=(DefineTool(self._define_for_session, self.policy),),
-            host_tools=host_tools,
-            catalog=self.loader,
-            size=self.settings.toolset_size,
-        )
         if resume is None:
+            transcript = Transcript.create(folder, model=chat.name)
             session = Session(
                 model=chat,
-                toolset=toolset,
-                transcript=Transcript.create(folder, model=chat.name),
+                toolset=self._toolset(transcript.session_id, host_tools),
+                transcript=transcript,
                 budget=budget,
                 files=self.policy.files,
                 inbox=ReviewInbox(self.store),
@@ -271,7 +266,7 @@ class Runtime:
                 folder,
                 resume,
                 model=chat,
-                toolset=toolset,
+                toolset=self._toolset(resume, host_tools),
                 budget=budget,
                 files=self.policy.files,
                 artefacts=self.artefacts,
@@ -282,6 +277,14 @@ class Runtime:
         self._sessions.append(session)
         self._analyzer.keep_ahead()  # while the model thinks
         return session
+
+    def _toolset(self, session_id: str, host_tools: Sequence[Tool]) -> Toolset:
+        return Toolset(
+            builtins=(DefineTool(self._define_for_session, self.policy),),
+            host_tools=host_tools,
+            catalog=self.loader.for_session(session_id),
+            size=self.settings.toolset_size,
+        )
 
     def _expecting_calls(self, on_event: SessionListener) -> SessionListener:
         """`on_event`, and containers made ready for the calls of an answer while it is made."""
@@ -352,6 +355,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._preparing, return_exceptions=True)
         await self._analyzer.aclose()
+        await self.loader.close()
         await self.recorder.close()
         if self._opened_sandbox is not None:
             await self._opened_sandbox.close()
