@@ -65,6 +65,9 @@ class EventType(StrEnum):
     REDECIDED = "redecided"
     """The policy changed, and under the new one it is allowed too, on the same evidence."""
 
+    IMPORTED = "imported"
+    """What others say of it was kept beside it: the file that it came in. It counts for nothing."""
+
     CANARIED = "canaried"
     """It is tried by a share of the sessions."""
 
@@ -114,6 +117,7 @@ TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecyc
             EventType.OVERRULED: (_DECIDED, None),
             EventType.SUSPENDED: (_CALLABLE, Lifecycle.QUARANTINED),
             EventType.REDECIDED: (_CALLABLE, None),
+            EventType.IMPORTED: (_LIVING, None),
             EventType.CANARIED: (_CALLABLE, Lifecycle.APPROVED),
             EventType.PROMOTED: (_APPROVED, Lifecycle.APPROVED),
             EventType.CANARY_FAILED: (_APPROVED, Lifecycle.DEPRECATED),
@@ -174,6 +178,9 @@ class EventDetail(Value):
 
     attestations: tuple[str, ...] | None = None
     """Digests of the envelopes that were signed with the step; see `toolstore.attest`."""
+
+    bundle: str | None = None
+    """Digest of the file from elsewhere that it came in; see `toolstore.exchange`."""
 
     decision: Decision | None = None
     approval: Approval | None = None

@@ -15,6 +15,7 @@ STAYING = frozenset(
     {
         EventType.ENDORSED,
         EventType.CHANGE_ASKED,
+        EventType.IMPORTED,
         EventType.OVERRULED,
         EventType.PINNED,
         EventType.REDECIDED,
