@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from policies.decision import Channel
 from policies.value import sha256_digest
-from toolstore import derived, logbook, reading, tables
+from toolstore import derived, logbook, reading, searching, tables
 from toolstore.assemble import VersionRow
 from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
@@ -41,6 +41,7 @@ def audit(connection: Connection) -> VerifyReport:
     rows = reading.all_rows(connection)
     _check_names(rows, findings)
     whole = _check_versions(connection, rows, findings)
+    findings.add("search index", *searching.problems(connection))
     return VerifyReport(
         versions=len(rows),
         events=log.length,

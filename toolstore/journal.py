@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, update
 
-from toolstore import derived, logbook, tables
+from toolstore import derived, logbook, postings, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.notary import notary_of
 from toolstore.derived import Fact
@@ -77,6 +77,7 @@ class Journal:
             )
         derived.write_rows(self._connection, self._rows.values())
         derived.write_facts(self._connection, self._facts)
+        postings.follow(self._connection, self._rows.values())
         if self._notary is not None:
             self._notary.finish(self._events)
 

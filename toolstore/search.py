@@ -19,10 +19,10 @@ from policies.value import JsonObject
 
 K = TypeVar("K", bound=str)
 
-_SATURATION: Final = 1.2
+SATURATION: Final = 1.2
 """How fast a second and third occurrence of a term stop to count (k1)."""
 
-_LENGTH_WEIGHT: Final = 0.75
+LENGTH_WEIGHT: Final = 0.75
 """How much a long document is marked down (b)."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")
@@ -113,8 +113,8 @@ class Bm25Index(Generic[K]):
         weight = math.log(1 + (count - matching + 0.5) / (matching + 0.5))
         mean = self._total_length / count
         for key, frequency in postings.items():
-            length = 1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * self._lengths[key] / mean
-            saturated = frequency * (_SATURATION + 1) / (frequency + _SATURATION * length)
+            length = 1 - LENGTH_WEIGHT + LENGTH_WEIGHT * self._lengths[key] / mean
+            saturated = frequency * (SATURATION + 1) / (frequency + SATURATION * length)
             scores[key] += weight * saturated
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
 from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
-from toolstore import audit, calls, forms, logbook, reading
+from toolstore import audit, calls, forms, logbook, postings, reading, searching
 from toolstore.assemble import VersionRow
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
@@ -74,30 +74,29 @@ class ToolStore:
         self.decisions = Decisions(self._reads, self._write)
         """Policies, and decisions that were taken again."""
 
-
     @classmethod
     async def open(  # noqa: PLR0913 - each is one choice of whoever opens it
         cls,
         location: Location,
         *,
         busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], datetime] = utc_now,
         keys: KeyRing | None = None,
         signatures: SignatureSettings = DEFAULT_SIGNATURES,
         seen: Path | None = None,
-        clock: Callable[[], datetime] = utc_now,
     ) -> Self:
         """Open the store at `location`: a folder, or a URL `postgresql://user@host/database`.
 
         It is made where it is missing. One in a folder is brought up to date where it is old;
         one on a server, which others use too, is not (`toolkiln store migrate` does).
+
         With `keys`, all that is written is signed, all that is read is verified, and to be
         called a version needs what `signatures` say. `seen` is the folder, outside of the store,
         where this host keeps how far it has seen the log of each store.
 
-
+        Raises:
             RolledBackError: the store is older than what this host has seen of it.
             KeysError: the keys cannot be used.
-        Raises:
             StoreUnusableError: the place cannot be used, or another program's time made the store.
             StoreDamagedError: it is a link, no database, or another program's.
             StoreBusyError: another process kept the lock for `busy_seconds`.
@@ -355,6 +354,20 @@ class ToolStore:
         """
         return await self._collect(reading.search_documents, on_damage)
 
+    async def search(self, query: str, limit: int) -> tuple[str, ...]:
+        """Names of the approved tools that match `query` best, best first.
+
+        Ranked as `Bm25Index` does, by the index that the database keeps. Not verified: loading a
+        tool that was found does that.
+        """
+        return await self._reads.run(
+            lambda connection: tuple(postings.find(connection, query, limit))
+        )
+
+    async def reindex(self) -> None:
+        """Make the search index anew from the approved tools; it is the only thing changed."""
+        await self._writes.run(searching.rebuild)
+
     # -- the log ---------------------------------------------------------------------------------
 
     def head(self) -> int:
@@ -419,6 +432,16 @@ class ToolStore:
             partial(forms.approved_alike, normal=normal, shape=shape, limit=limit)
         )
 
+    # -- signatures ------------------------------------------------------------------------------
+
+    async def _watch(self, guard: Guard, seen: Path | None) -> None:
+        """Let everything be signed and verified from now on; refuse an older state of the store."""
+        if seen is not None:
+            guard.seen = SeenCheckpoints(seen, self._where)
+            await self._reads.run(partial(guard.seen.check, ring=guard.ring))
+        # Each lane has a thread of its own, and so a guard of its own.
+        self._reads.guard, self._writes.guard = guard, replace(guard)
+
     # -- inside ----------------------------------------------------------------------------------
 
     async def _write(self, actor: str, work: Callable[[Writer], T]) -> T:
@@ -432,16 +455,6 @@ class ToolStore:
         if refusal is not None:
             raise refusal
         return done
-    # -- signatures ------------------------------------------------------------------------------
-
-    async def _watch(self, guard: Guard, seen: Path | None) -> None:
-        """Let everything be signed and verified from now on; refuse an older state of the store."""
-        if seen is not None:
-            guard.seen = SeenCheckpoints(seen, self._where)
-            await self._reads.run(partial(guard.seen.check, ring=guard.ring))
-        # Each lane has a thread of its own, and so a guard of its own.
-        self._reads.guard, self._writes.guard = guard, replace(guard)
-
 
     async def _in_state(
         self, state: Lifecycle, on_damage: DamageListener | None

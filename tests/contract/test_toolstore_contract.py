@@ -74,7 +74,7 @@ async def test_a_person_decides_once(store: ToolStore) -> None:
     approved = await store.approve(waiting.digest, yes_to(waiting.digest), allowed(), actor="bob")
     assert approved.state is Lifecycle.APPROVED
     assert [each.principal for each in approved.approvals] == ["bob"]
-    with pytest.raises(TransitionError, match="quarantined"):
+    with pytest.raises(TransitionError, match="too late"):
         await store.reject(waiting.digest, actor="eve", reason="too late")
 
 
@@ -154,7 +154,8 @@ async def test_two_people_decide_at_once_and_one_of_them_did(place: Place) -> No
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert len(refused) == 2
         assert {type(each) for each in refused} == {TransitionError}
-        assert len(await other.events()) == 3
+        kinds = [event.type for event in await other.events()]
+        assert kinds[3:] == ["overruled"] * 2  # the log has all three
         assert (await one.verify()).damage == ()
 
 
@@ -164,6 +165,8 @@ async def test_a_revocation_is_seen_by_twenty_others(place: Place) -> None:
         async with await ToolStore.open(place.location) as store:
             await store.admit(variant(1), actor="ada")
             heads = [other.head() for other in others]
+            for other in others:
+                await other.get(ToolRef(name="double"))
             await store.revoke(ToolRef(name="double"), actor="bob", reason="wrong")
             revoked_at = time.monotonic()
 
@@ -208,16 +211,17 @@ async def test_the_database_itself_refuses_to_change_history(
 ) -> None:
     await store.admit(variant(1), actor="ada")
 
+    changes = (
+        "UPDATE {0} SET {1} = {1}",
+        "DELETE FROM {0}",
+        "INSERT INTO {0} SELECT * FROM {0}",
+    )
     for table in ("blob", "tool", "tool_version", "evidence", "event"):
         assert table in APPEND_ONLY
         column = next(iter(metadata.tables[table].columns)).name
-        for statement in (
-            f"UPDATE {table} SET {column} = {column}",
-            f"DELETE FROM {table}",
-            f"INSERT INTO {table} SELECT * FROM {table}",
-        ):
+        for change in changes:
             with pytest.raises(Exception, match=r"append-only|duplicate key"):
-                place.query(statement)
+                place.query(change.format(table, column))
 
     assert (await store.verify()).damage == ()
 

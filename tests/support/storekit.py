@@ -12,7 +12,7 @@ from factories import make_submission
 from sqlalchemy import insert
 
 from policies.value import canonical_json, sha256_digest
-from toolstore import sqlite, tables
+from toolstore import searching, sqlite, tables
 from toolstore.events import (
     Birth,
     EventDetail,
@@ -75,6 +75,7 @@ def fill(folder: Path, count: int) -> None:
         for table in tables.metadata.sorted_tables:
             if rows[table.name]:
                 connection.execute(insert(table), rows[table.name])
+        searching.rebuild(connection)
 
 
 def _add(

@@ -8,10 +8,14 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 FOLDER: Final = Path(__file__).parent
+
+SEARCH_REVISION: Final = "0005"
+"""It brings the search index, which older stores have to be read for."""
 
 _ONE_AT_A_TIME: Final = Lock()
 """Alembic keeps the migration that is running in globals: two threads would mix theirs up."""
@@ -38,5 +42,11 @@ def steps(revisions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def upgrade(connection: Connection) -> None:
     """Run what is missing, inside the transaction that `connection` is in."""
+    # It queries the present tables, so it is for when all of them are there.
+    from toolstore.searching import rebuild  # noqa: PLC0415 - the migrations know no queries
+
     with _ONE_AT_A_TIME:
+        before = set(MigrationContext.configure(connection).get_current_heads())
         command.upgrade(configuration(connection), "head")
+    if before and max(before) < SEARCH_REVISION:
+        rebuild(connection)
