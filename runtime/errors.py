@@ -2,12 +2,12 @@
 
 RuntimeFailure
 ├── UsageError             what was asked cannot be done as asked (exit 2)
+│   └── AccessRefusedError     the policy does not let this principal do it (exit 1)
 ├── SettingsError          a setting is not understood (exit 2)
 ├── ReviewChangedError     what a person voted on is not what is there any more (exit 1)
 ├── ModelError             the model's service gave no answer (exit 3)
 │   └── ModelUnavailableError  no key, no such model, no connection
 ├── AnalyzerError          the analysis process could not be run (exit 4)
-├── AccessRefusedError     the policy does not let this principal do this (exit 1)
 ├── TranscriptError        a session's record cannot be read (exit 1)
 └── ArtefactError          a file that a call left is missing, damaged, or cannot be kept (exit 1)
 """
@@ -79,7 +79,7 @@ class AnalyzerError(RuntimeFailure):
     """The process that analyses sources could not be started; says nothing about a source."""
 
 
-class AccessRefusedError(RuntimeFailure):
+class AccessRefusedError(UsageError):
     """The policy in force does not let this principal do this; nothing was done."""
 
     exit_code = ExitCode.NO

@@ -13,6 +13,7 @@ from rich.text import Text
 from policies.marking import SafeText
 from policies.value import JsonObject
 from runtime.cli.opening import open_store, parse_ref, version_before
+from runtime.cli.permission import require
 from runtime.errors import UsageError
 from runtime.review.diff import diff_versions
 from runtime.review.item import Behaviour, DiffLine, DiffPart, LineKind
@@ -100,6 +101,7 @@ async def find_differences(settings: Settings, ref: str, other: str | None) -> D
             if earlier is None:
                 raise UsageError(f"{first.ref} has no version before it; name two to compare")
             before, after = earlier, first
+    require(settings, "read_source", before, after)
     return Differences(before, after, [await _packages(settings, each) for each in (before, after)])
 
 

@@ -14,6 +14,7 @@ from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
 from runtime.cli.options import PolicyName
 from runtime.cli.output import AsJson, answer_no, console, print_json, run_async, say
+from runtime.cli.permission import require
 from runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ async def _versions(
 
     async with open_store(settings) as store:
         if ref is not None:
-            return (await store.find(parse_ref(ref)),), damaged
-        return await store.current_versions(on_damage=note), damaged
+            versions: tuple[ToolVersion, ...] = (await store.find(parse_ref(ref)),)
+        else:
+            versions = await store.current_versions(on_damage=note)
+    require(settings, "export", *versions)
+    return versions, damaged
 
 
 def _write_bundles(

@@ -26,6 +26,7 @@ from runtime.cli.output import (
     run_async,
     say,
 )
+from runtime.cli.permission import require, require_of
 from toolstore.listing import summaries_sync
 from toolstore.models import Event, Lifecycle, ToolSummary, ToolVersion, VerifyReport
 
@@ -104,6 +105,7 @@ async def find_with_parent(settings: Settings, ref: str) -> tuple[ToolVersion, T
     """A version, verified, and the one that it came to replace."""
     async with open_store(settings) as store:
         version = await store.find(parse_ref(ref))
+        require(settings, "read_source", version)
         return version, await version_before(store, version)
 
 
@@ -148,7 +150,9 @@ async def _history(
     settings: Settings, name: str
 ) -> tuple[tuple[ToolVersion, ...], tuple[Event, ...]]:
     async with open_store(settings) as store:
-        return await store.history(name), await store.events(name)
+        versions = await store.history(name)
+        require(settings, "read_source", *versions)
+        return versions, await store.events(name)
 
 
 def _event_row(event: Event, sequences: Mapping[str, int]) -> tuple[str, ...]:
@@ -298,6 +302,7 @@ def rollback(  # noqa: PLR0913 - one parameter an option
 
     async def work() -> ToolVersion:
         async with open_store(settings) as store:
+            await require_of(settings, "deprecate", store, parse_ref(name))
             return await store.rollback(name, actor=settings.principal, reason=reason, to=target)
 
     announce(run_async(work()), "is approved again", as_json=as_json)
@@ -319,6 +324,7 @@ def revoke(
         from runtime.pinning import callers_of  # noqa: PLC0415 - lists do without
 
         async with open_store(settings) as store:
+            await require_of(settings, "revoke", store, parse_ref(ref))
             version = await store.revoke(parse_ref(ref), actor=settings.principal, reason=reason)
             return version, [str(caller.ref) for caller in await callers_of(store, version)]
 
