@@ -83,22 +83,24 @@ def run_of(
             difference=difference,
             detail=_WORDS[difference],
         )
-    now = "its arguments do not fit the schema" if after is None else _words(after)
+    timed = difference is Difference.SLOWER
+    then = _words(before, timed=timed)
+    now = "its arguments do not fit the schema" if after is None else _words(after, timed=timed)
     return ReplayRun(
         origin=origin,
         arguments_digest=digest,
         difference=difference,
-        detail=f"with {short_arguments(arguments)}: before, {_words(before)}; now, {now}",
+        detail=f"with {short_arguments(arguments)}: before, {then}; now, {now}",
         arguments=arguments,
         before=before,
         after=after,
     )
 
 
-def _words(answer: Answer) -> str:
+def _words(answer: Answer, *, timed: bool = False) -> str:
     match answer.outcome:
         case Outcome.RETURNED:
-            took = "" if answer.wall_seconds is None else f" in {answer.wall_seconds:.3f} s"
+            took = f" in {answer.wall_seconds:.3f} s" if timed and answer.wall_seconds else ""
             return f"it returned {short_value(answer.value)}{took}"
         case Outcome.RAISED:
             return f"it raised {short_value(answer.error_type)}"
