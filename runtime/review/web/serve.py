@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
@@ -98,7 +99,13 @@ async def serve(
     try:
         server = uvicorn.Server(_config(desk, door=door, site=site, book=book, head=head))
         on_ready(address_of(site, door.host))
-        await server.serve(sockets=[listener])
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            server.should_exit = True  # so that it finishes answers and closes connections
+            await running
+            raise
     finally:
         listener.close()
 
