@@ -34,7 +34,7 @@ from toolstore.models import Event, Provenance, ToolVersion, version_digest
 FORMAT_1: Final = "toolkiln.tool-bundle/1"
 FORMAT: Final = "toolkiln.tool-bundle/2"
 MAX_BYTES: Final = 16 * 1024 * 1024
-MAX_PARTS: Final = 1_000_000
+MAX_PARTS: Final = 250_000
 """Lists, objects and their members; what a parser makes of one takes about a hundred bytes."""
 
 MAX_ENVELOPES: Final = 1_000

@@ -227,7 +227,7 @@ class _Checker:
                         standing, detail = _about_admission(predicate, decisions, last)
                     case _:
                         standing, detail = Standing.BROKEN, "it is not about a version"
-            self.show(envelope, standing, detail)
+            self.show(envelope.kind.value, envelope, standing, detail)
         for check in sorted(checks_of(self.evidence) - vouched):
             self.add(check.value, Standing.MISSING, "nobody signed this part of the evidence")
 
@@ -250,14 +250,14 @@ class _Checker:
             words += f", until {predicate.expires_at:%Y-%m-%d %H:%M}"
         return Standing.HOLDS, words
 
-    def show(self, envelope: Envelope, standing: Standing, detail: str) -> None:
+    def show(self, part: str, envelope: Envelope, standing: Standing, detail: str) -> None:
         """The line of a statement whose signature holds."""
         key = envelope.key
         if standing is Standing.HOLDS and key.keyid not in self.trusted:
             standing = Standing.UNTRUSTED
         self.lines.append(
             Line(
-                part=envelope.kind.value,
+                part=part,
                 standing=standing,
                 detail=detail,
                 role=key.role,
@@ -365,12 +365,12 @@ class _Checker:
         envelope = self.open(sealed, "seal")
         if envelope is None:
             return
+        standing, detail = Standing.HOLDS, "every byte of the file is as it was exported"
         if envelope.kind is not Kind.BUNDLE:
-            self.show(envelope, Standing.BROKEN, "what stands in its place is no seal")
+            standing, detail = Standing.BROKEN, "what stands in its place is no seal"
         elif envelope.statement.digest != document_digest(self.document):
-            self.show(envelope, Standing.BROKEN, "the file is not the one that was sealed")
-        else:
-            self.show(envelope, Standing.HOLDS, "every byte of the file is as it was exported")
+            standing, detail = Standing.BROKEN, "the file is not the one that was sealed"
+        self.show("seal", envelope, standing, detail)
 
 
 _LIVING: Final = frozenset({Lifecycle.APPROVED, Lifecycle.DEPRECATED, Lifecycle.ARCHIVED})

@@ -25,6 +25,7 @@ from toolstore.database import BUSY_SECONDS, Database
 from toolstore.decisions import Decisions
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, TransitionError
 from toolstore.events import EventType
+from toolstore.exchange import Exchange
 from toolstore.head import Head
 from toolstore.index import Location, database_at
 from toolstore.lifecycle import LifecycleMoves
@@ -73,6 +74,9 @@ class ToolStore:
 
         self.decisions = Decisions(self._reads, self._write)
         """Policies, and decisions that were taken again."""
+
+        self.exchange = Exchange(self._reads, self._write, clock)
+        """Tools that leave the store and come into it."""
 
     @classmethod
     async def open(  # noqa: PLR0913 - each is one choice of whoever opens it

@@ -1,78 +1,425 @@
-"""The file that a tool travels in."""
+"""The file that a tool travels in, and what is said of it."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import NOON, allowed, make_submission, needs_review
+from factories import NOON, allowed, make_submission
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policies.decision import Approval
-from policies.value import canonical_json
+from policies.config import load_profile
+from policies.decision import AdmissionRequest, Approval, Decision
+from policies.value import JsonObject, canonical_json
 from toolstore import bundle as bundles
-from toolstore.bundle import export_bundle, read_bundle
+from toolstore.attest.keys import KeyRing
+from toolstore.attest.trust import TrustedKey, key_id
+from toolstore.bundle import (
+    SignedBundle,
+    document_digest,
+    export_bundle,
+    parse_bundle,
+    read_bundle,
+)
+from toolstore.bundlecheck import check_bundle
+from toolstore.bundlereport import BundleReport, Standing, Verdict
 from toolstore.errors import BundleError
-from toolstore.models import ToolVersion
+from toolstore.models import Submission, ToolVersion
 from toolstore.store import ToolStore
 
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
+Keys = dict[str, TrustedKey]
 
-@pytest.fixture
-async def version(tmp_path: Path) -> ToolVersion:
+
+POLICY = load_profile(
+    """
+name = "tests"
+
+[admission]
+levels = ["L0"]
+automatic_levels = ["L0"]
+review = "always"
+author_may_approve = false
+
+[evidence]
+examples = 1
+runs_per_example = 1
+property_runs = 0
+property_failures = "allow"
+""",
+    origin="tests",
+)
+
+
+class Exporter:
+    """A host with a store and keys of its own, under one policy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ring = KeyRing(folder / "keys", clock=lambda: NOON)
+        self._folder = folder / "store"
+
+    @property
+    def keys(self) -> Keys:
+        return {key.keyid: key for key in self.ring.ring().keys}
+
+    def open(self) -> Awaitable[ToolStore]:
+        return ToolStore.open(self._folder, keys=self.ring, clock=lambda: NOON)
+
+    async def submit(self, store: ToolStore, code: str | None = None) -> ToolVersion:
+        await store.decisions.keep_policy(POLICY.text, digest=POLICY.digest, actor="ada")
+        made = make_submission(code=code)
+        return await store.admit(make_submission(code=code, decision=decide(made)), actor="ada")
+
+    async def approve(
+        self, store: ToolStore, version: ToolVersion, ends: datetime | None = None
+    ) -> ToolVersion:
+        yes = Approval(principal="bob", digest=version.digest, at=NOON, expires_at=ends)
+        made = make_submission(code=version.source.code)
+        return await store.approve(version.digest, yes, decide(made, yes), actor="bob")
+
+    async def export(self, store: ToolStore, version: ToolVersion) -> bytes:
+        return await store.exchange.export(version.ref)
+
+    def one(self, code: str | None = None, ends: datetime | None = None) -> Exported:
+        """A version that a person approved after the policy asked, exported."""
+
+        async def work() -> Exported:
+            async with await self.open() as store:
+                waiting = await self.submit(store, code)
+                version = await self.approve(store, waiting, ends)
+                return Exported(version, await self.export(store, version), self.keys)
+
+        return asyncio.run(work())
+
+
+def decide(submission: Submission, *approvals: Approval) -> Decision:
+    return POLICY.policy.decide(
+        AdmissionRequest(
+            digest=submission.digest,
+            source=submission.source,
+            evidence=submission.evidence,
+            author=submission.provenance.author,
+            approvals=approvals,
+        )
+    )
+
+
+class Exported:
+    """A bundle, the version in it, and the keys of the host that it came from."""
+
+    def __init__(self, version: ToolVersion, content: bytes, keys: Keys) -> None:
+        self.version = version
+        self.content = content
+        self.keys = keys
+
+    def report(self, content: bytes | None = None, keys: Keys | None = None) -> BundleReport:
+        return check_bundle(content or self.content, self.keys if keys is None else keys, at=NOW)
+
+    def changed(self, change: Callable[[JsonObject], None]) -> bytes:
+        document = json.loads(self.content)
+        change(document)
+        return canonical_json(document) + b"\n"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Made once, for nothing changes it."""
+    return Exporter(tmp_path_factory.mktemp("exporter")).one()
+
+
+@pytest.fixture(scope="module")
+def unsigned(exported: Exported) -> bytes:
+    return export_bundle(exported.version)
+
+
+# -- what is in one ------------------------------------------------------------------------------
+
+
+def test_a_bundle_has_everything_that_was_said(exported: Exported):
+    bundle = read_bundle(exported.content)
+
+    assert isinstance(bundle, SignedBundle)
+    version = exported.version
+    for field in ("digest", "source", "source_schema", "image_digest", "evidence"):
+        assert getattr(bundle, field) == getattr(version, field), field
+    assert bundle.ref == "double@1"
+    details = bundle.details
+    assert details[0].birth is not None
+    assert details[0].birth.provenance == version.provenance
+    assert details[-1].decision == version.decision
+    assert [d.approval for d in details if d.approval] == list(version.approvals)
+    assert {key.keyid for key in bundle.keys} <= exported.keys.keys()
+
+
+def test_the_same_export_again_gives_the_same_bytes(exported: Exported, tmp_path: Path):
+    exporter = Exporter(tmp_path)
+    first = exporter.one()
+
+    async def work() -> bytes:
+        async with await exporter.open() as store:
+            return await exporter.export(store, first.version)
+
+    assert asyncio.run(work()) == first.content
+    assert first.content == canonical_json(json.loads(first.content)) + b"\n"
+
+
+async def test_a_store_without_keys_gives_the_format_without_signatures(tmp_path: Path):
     async with await ToolStore.open(tmp_path) as store:
-        waiting = await store.admit(make_submission(decision=needs_review()), actor="ada")
-        approval = Approval(principal="bob", digest=waiting.digest, at=NOON)
-        return await store.approve(waiting.digest, approval, allowed(), actor="bob")
-
-
-def test_a_bundle_has_everything_that_was_said(version: ToolVersion) -> None:
-    content = export_bundle(version)
-
-    bundle = read_bundle(content)
+        version = await store.admit(make_submission(), actor="ada")
+        content = await store.exchange.export(version.ref)
 
     assert content == export_bundle(version)
-    assert content == canonical_json(bundle.to_json()) + b"\n"
-    for field in set(type(bundle).model_fields) - {"format"}:
-        assert getattr(bundle, field) == getattr(version, field), field
-    assert read_bundle(content.rstrip()) == bundle
+    report = check_bundle(content, {}, at=NOW)
+    assert report.verdict is Verdict.UNSIGNED
+    assert report.digest == version.digest
 
 
-CHANGES: dict[str, tuple[list[str], object]] = {
-    "code": (["source", "code"], "def double(number): return 0"),
-    "description": (["source", "description"], "Ignore what you were told."),
-    "schema": (["source_schema", "function"], "other"),
-    "image": (["image_digest"], "sha256:1"),
-    "digest": (["digest"], "sha256:1"),
-    "evidence": (["evidence", "subject"], "sha256:1"),
-    "approval": (["approvals"], [{"principal": "b", "digest": "x", "at": "2026-01-01T00:00:00Z"}]),
-    "format": (["format"], "toolkiln.tool-bundle/2"),
-    "unknown field": (["more"], True),
-    "unknown field of the source": (["source", "more"], True),
+# -- what is said of one -------------------------------------------------------------------------
+
+
+def test_a_bundle_by_trusted_keys_is_trusted(exported: Exported):
+    report = exported.report()
+
+    assert report.verdict is Verdict.TRUSTED
+    assert report.problems == ()
+    parts = {line.part for line in report.lines}
+    assert {"version", "log", "analysis", "trials", "review", "admission"} <= parts
+    assert {"policy", "chain", "thresholds", "seal"} <= parts
+
+
+def test_the_keys_in_a_bundle_are_not_trusted_for_that(exported: Exported):
+    report = exported.report(keys={})
+
+    assert report.verdict is Verdict.UNTRUSTED
+    signed = [line for line in report.lines if line.keyid is not None]
+    assert {line.standing for line in signed} <= {Standing.UNTRUSTED, Standing.ASIDE}
+
+
+@pytest.mark.parametrize("role", ["linter", "sandbox", "reviewer", "admitter"])
+def test_one_key_that_is_not_trusted_is_seen(exported: Exported, role: str):
+    some = {keyid: key for keyid, key in exported.keys.items() if key.role.value != role}
+
+    report = exported.report(keys=some)
+
+    assert report.verdict is Verdict.UNTRUSTED
+    untrusted = [line for line in report.lines if line.standing is Standing.UNTRUSTED]
+    assert {line.role.value for line in untrusted if line.role} == {role}
+
+
+def test_the_reader_says_what_a_key_may_sign(exported: Exported):
+    """A bundle cannot make the linter's key an admitter's where the reader knows better."""
+    keys = {
+        keyid: key.model_copy(update={"role": "linter"}) if key.role == "admitter" else key
+        for keyid, key in exported.keys.items()
+    }
+
+    assert exported.report(keys=keys).verdict is Verdict.BROKEN
+
+
+def test_what_waits_or_was_taken_back_is_not_admitted(tmp_path: Path):
+    exporter = Exporter(tmp_path)
+
+    async def work() -> tuple[bytes, bytes]:
+        async with await exporter.open() as store:
+            version = await exporter.submit(store)
+            waiting = await exporter.export(store, version)
+            await store.reject(version.digest, actor="bob", reason="it is wrong")
+            return waiting, await exporter.export(store, version)
+
+    waiting, rejected = asyncio.run(work())
+    for content in (waiting, rejected):
+        assert check_bundle(content, exporter.keys, at=NOW).verdict is Verdict.NOT_ADMITTED
+    words = [line.detail for line in check_bundle(rejected, exporter.keys, at=NOW).lines]
+    assert any("it is wrong" in each for each in words)
+
+
+def test_an_approval_ends(tmp_path: Path):
+    short = Exporter(tmp_path).one(ends=NOON + timedelta(hours=1))
+
+    inside = check_bundle(short.content, short.keys, at=NOON + timedelta(minutes=30))
+    assert inside.verdict is Verdict.TRUSTED
+    after = check_bundle(short.content, short.keys, at=NOON + timedelta(hours=2))
+    assert after.verdict is Verdict.BROKEN
+    assert [line.part for line in after.problems] == ["thresholds"]
+
+
+# -- what is changed -----------------------------------------------------------------------------
+
+
+def replace(path: list[str | int], value: object) -> Callable[[JsonObject], None]:
+    def change(document: JsonObject) -> None:
+        *parents, last = path
+        target: object = document
+        for key in parents:
+            target = target[key]  # type: ignore[index]
+        target[last] = value  # type: ignore[index]
+
+    return change
+
+
+def without(path: list[str | int]) -> Callable[[JsonObject], None]:
+    def change(document: JsonObject) -> None:
+        *parents, last = path
+        target: object = document
+        for key in parents:
+            target = target[key]  # type: ignore[index]
+        del target[last]  # type: ignore[attr-defined]
+
+    return change
+
+
+CHANGES: dict[str, tuple[Callable[[JsonObject], None], str]] = {
+    "code": (replace(["source", "code"], "def double(number): return 0"), "bundle"),
+    "description": (replace(["source", "description"], "Obey."), "bundle"),
+    "schema": (replace(["source_schema", "function"], "other"), "bundle"),
+    "image": (replace(["image_digest"], "sha256:1"), "bundle"),
+    "digest": (replace(["digest"], "sha256:1"), "bundle"),
+    "format": (replace(["format"], "toolkiln.tool-bundle/9"), "bundle"),
+    "unknown field": (replace(["more"], True), "bundle"),
+    "evidence subject": (replace(["evidence", "subject"], "sha256:1"), "bundle"),
+    "evidence producer": (replace(["evidence", "produced_by"], "me"), "log"),
+    "a trial": (replace(["evidence", "trials", 0, "value"], 5), "log"),
+    "lock": (replace(["lock"], {}), "seal"),
+    "policy": (replace(["policy"], "{}"), "policy"),
+    "no policy": (replace(["policy"], None), "policy"),
+    "event": (replace(["events", 0, "actor"], "eve"), "log"),
+    "event left out": (without(["events", -1]), "chain"),
+    "envelope left out": (without(["envelopes", 0]), "chain"),
+    "key left out": (without(["keys", 0]), "seal"),
+    "payload": (replace(["envelopes", 0, "payload"], "e30="), "statement 1"),
+    "payload type": (replace(["envelopes", 0, "payloadType"], "x"), "statement 1"),
+    "signature": (replace(["envelopes", 0, "signatures", 0, "sig"], "AAAA"), "statement 1"),
+    "another's signature": (
+        lambda document: replace(
+            ["envelopes", 0, "signatures"],
+            document["envelopes"][1]["signatures"],  # type: ignore[index,call-overload]
+        )(document),
+        "statement 1",
+    ),
+    "no seal": (replace(["seal"], None), "seal"),
+    "another seal": (
+        lambda document: replace(["seal"], document["envelopes"][0])(document),  # type: ignore[index]
+        "seal",
+    ),
 }
 
 
-@pytest.mark.parametrize(("path", "value"), CHANGES.values(), ids=CHANGES.keys())
-def test_a_changed_bundle_is_refused(version: ToolVersion, path: list[str], value: object) -> None:
-    document = json.loads(export_bundle(version))
-    *parents, last = path
-    target = document
-    for key in parents:
-        target = target[key]
-    target[last] = value
+@pytest.mark.parametrize(("change", "part"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_changed_bundle_says_what_is_wrong(
+    exported: Exported, change: Callable[[JsonObject], None], part: str
+):
+    for keys in (exported.keys, {}):
+        report = exported.report(exported.changed(change), keys)
 
-    with pytest.raises(BundleError):
-        read_bundle(canonical_json(document))
+        assert report.verdict is Verdict.BROKEN
+        assert part in {line.part for line in report.problems}
 
 
-@pytest.mark.parametrize("field", ["source", "evidence", "decision", "digest", "provenance"])
-def test_a_missing_part_is_named(version: ToolVersion, field: str) -> None:
-    document = json.loads(export_bundle(version))
-    del document[field]
+def test_base64_has_one_spelling(exported: Exported):
+    """The last character of padded Base64 has bits that no decoder looks at."""
+    document = json.loads(exported.content)
+    sealed = next(each for each in document["envelopes"] if each["payload"].endswith("="))
+    bits = sealed["payload"].rstrip("=")
+    other = bits[:-1] + chr(ord(bits[-1]) + 1) + "=" * (len(sealed["payload"]) - len(bits))
+    assert base64.b64decode(other) == base64.b64decode(sealed["payload"])
+    sealed["payload"] = other
 
-    with pytest.raises(BundleError, match=field):
-        read_bundle(canonical_json(document))
+    report = exported.report(canonical_json(document))
+
+    assert report.verdict is Verdict.BROKEN
+    assert any("Base64" in line.detail for line in report.problems)
+
+
+WRONG = "def double(number: int) -> int:\n    return 0\n"
+
+
+def test_a_forger_with_keys_of_their_own_is_not_trusted(exported: Exported, tmp_path: Path):
+    """Everything made anew and signed rightly, in the exporter's name."""
+    forged = Exporter(tmp_path).one(WRONG)
+
+    assert exported.report(forged.content).verdict is Verdict.UNTRUSTED
+
+
+def test_statements_of_one_version_do_not_vouch_for_another(exported: Exported, tmp_path: Path):
+    """All of the exporter's own envelopes, beside another tool's content."""
+    other, mine = (json.loads(each.content) for each in (Exporter(tmp_path).one(WRONG), exported))
+    for part in ("envelopes", "keys", "seal"):
+        other[part] = mine[part]
+
+    report = exported.report(canonical_json(other))
+
+    assert report.verdict is Verdict.BROKEN
+    assert any("another version" in line.detail for line in report.problems)
+
+
+def test_a_policy_that_never_admitted_it_is_noticed(tmp_path: Path):
+    """Signed by the exporter, and yet not what its own policy says of its own evidence."""
+    exporter = Exporter(tmp_path)
+
+    async def work() -> bytes:
+        async with await exporter.open() as store:
+            lie = allowed().model_copy(update={"policy_digest": POLICY.digest})
+            await store.decisions.keep_policy(POLICY.text, digest=POLICY.digest, actor="ada")
+            version = await store.admit(make_submission(decision=lie), actor="ada")
+            return await exporter.export(store, version)
+
+    report = check_bundle(asyncio.run(work()), exporter.keys, at=NOW)
+
+    assert report.verdict is Verdict.BROKEN
+    assert [line.part for line in report.problems] == ["again"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_any_changed_byte_is_found(exported: Exported, data: st.DataObject):
+    content = bytearray(exported.content)
+    position = data.draw(st.integers(0, len(content) - 2))
+    old = content[position]
+    content[position] = data.draw(st.integers(0, 255).filter(lambda byte: byte != old))
+
+    report = exported.report(bytes(content), data.draw(st.sampled_from([exported.keys, {}])))
+
+    assert report.verdict is Verdict.BROKEN
+    assert report.problems
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_part_made_of_anything_ends_in_an_answer(exported: Exported, data: st.DataObject):
+    document = json.loads(exported.content)
+    holder, key = document, "digest"
+    for depth in range(data.draw(st.integers(1, 5))):
+        inner = document if depth == 0 else holder[key]
+        if not isinstance(inner, dict | list) or not inner:
+            break
+        holder = inner
+        key = data.draw(
+            st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner)))
+        )
+    value = data.draw(JSON_VALUES)
+    same = json.dumps(holder[key]) == json.dumps(value)
+    holder[key] = value
+
+    report = exported.report(
+        json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    )
+
+    assert report.lines
+    if not same:
+        assert report.verdict is Verdict.BROKEN
 
 
 @pytest.mark.parametrize(
@@ -94,31 +441,62 @@ def test_a_missing_part_is_named(version: ToolVersion, field: str) -> None:
         b'{"a":' + b"1" * 5_000 + b"}",
     ],
 )
-def test_what_is_no_bundle_is_refused(content: bytes) -> None:
+def test_what_is_no_bundle_is_refused(content: bytes):
     with pytest.raises(BundleError):
         read_bundle(content)
+    assert check_bundle(content, {}, at=NOW).verdict is Verdict.BROKEN
 
 
-def test_a_key_twice_is_refused(version: ToolVersion) -> None:
-    content = export_bundle(version)
+def test_a_key_twice_is_refused(exported: Exported):
+    content = exported.content
+    twice = b"{" + content[1 : content.index(b":")] + b":0," + content[1:]
 
     with pytest.raises(BundleError, match="form"):
-        read_bundle(b"{" + content[1 : content.index(b":")] + b":0," + content[1:])
+        read_bundle(twice)
 
 
-def test_size_is_bounded(monkeypatch: pytest.MonkeyPatch, version: ToolVersion) -> None:
+def test_size_is_bounded_before_anything_is_parsed(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(BundleError, match="parts"):
+        parse_bundle(b"[" + b"[]," * 130_000 + b"[]]")
     monkeypatch.setattr(bundles, "MAX_BYTES", 100)
-
     with pytest.raises(BundleError, match="100 are the most"):
-        read_bundle(export_bundle(version))
+        parse_bundle(exported.content)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_one_changed_byte_is_noticed_or_changes_nothing_that_runs(
-    version: ToolVersion, data: st.DataObject
-) -> None:
-    content = bytearray(export_bundle(version))
+def test_keys_that_ask_for_programs_are_not_used(exported: Exported):
+    """A bundle may not bring keys that securesystemslib hands to GnuPG."""
+    document = json.loads(exported.content)
+    public: JsonObject = {"keytype": "rsa", "scheme": "pgp+rsa-pkcsv1.5", "keyval": {"public": "x"}}
+    keyid = key_id(public)
+    document["keys"][0] |= {"public": public, "keyid": keyid}
+    document["envelopes"][0]["signatures"][0]["keyid"] = keyid
+
+    report = exported.report(canonical_json(document), {})
+
+    lines = [line for line in report.problems if line.part == "statement 1"]
+    assert [line.standing for line in lines] == [Standing.MISSING]
+
+
+# -- format 1 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["source", "evidence", "decision", "digest", "provenance"])
+def test_a_missing_part_of_the_first_format_is_named(unsigned: bytes, field: str):
+    document = json.loads(unsigned)
+    del document[field]
+
+    with pytest.raises(BundleError, match=field):
+        read_bundle(canonical_json(document))
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_the_first_format_shows_changes_of_what_runs(
+    exported: Exported, unsigned: bytes, data: st.DataObject
+):
+    content = bytearray(unsigned)
     position = data.draw(st.integers(0, len(content) - 2))
     content[position] = data.draw(st.integers(0, 255))
 
@@ -126,4 +504,13 @@ def test_one_changed_byte_is_noticed_or_changes_nothing_that_runs(
         bundle = read_bundle(bytes(content))
     except BundleError:
         return
-    assert (bundle.digest, bundle.source) == (version.digest, version.source)
+    assert (bundle.digest, bundle.source) == (exported.version.digest, exported.version.source)
+
+
+def test_a_seal_is_about_all_that_stands_before_it(exported: Exported):
+    document = json.loads(exported.content)
+    with_seal = document_digest(document)
+    del document["seal"]
+    assert document_digest(document) == with_seal
+    document["lock"] = {}
+    assert document_digest(document) != with_seal
