@@ -46,8 +46,10 @@ GENERATED: Final = 25
 
 RECORDED: Final = (1, 10, 100)
 LARGE: Final = 300
-CHUNK: Final = 40
-"""Inputs to a call of the sandbox."""
+CHUNK: Final = 150
+"""Inputs to a call of the sandbox; of the original fewer, for one of them may end the container."""
+
+FEW: Final = 10
 
 Answer = list[Any]
 Answers = dict[bytes, Answer]
@@ -194,19 +196,28 @@ async def judge(
         all_.skipped.append(problem.task_id)
         return
     inputs = await asyncio.to_thread(inputs_of, problem, schema, options.seed)
-    code = program_of([problem.code, *(mutant.code for mutant in mutants)], problem.entry_point)
-    program = Program(code=code, function="try_all", limits=_LIMITS)
-    every = inputs.every
-    mine = (await answers_of(program, sandbox, [(0, [each]) for each in every])).get(0, {})
-    original = {key: answer for key, answer in mine.items() if answer[0] != "stuck"}
-    usable = [each for each in every if canonical_json(each) in original]
+    original = await _original(problem, inputs.every, sandbox)
+    usable = [each for each in inputs.every if canonical_json(each) in original]
     parts = [usable[i : i + CHUNK] for i in range(0, len(usable), CHUNK)]
-    numbers = range(1, len(mutants) + 1)
+    numbers = range(len(mutants))
+    program = _program(problem, [mutant.code for mutant in mutants])
     answers = await answers_of(program, sandbox, [(n, part) for n in numbers for part in parts])
     tests = columns(inputs, original, schema)
     all_.problems += 1
     for number, mutant in zip(numbers, mutants, strict=True):
         _count(mutant, answers.get(number, {}), original, tests, all_)
+
+
+async def _original(problem: Problem, inputs: list[JsonObject], sandbox: Sandbox) -> Answers:
+    """What the tool itself answers; inputs on which it is stuck or stopped are left out."""
+    parts = [inputs[i : i + FEW] for i in range(0, len(inputs), FEW)]
+    found = await answers_of(_program(problem, [problem.code]), sandbox, [(0, p) for p in parts])
+    return {key: answer for key, answer in found.get(0, {}).items() if answer[0] != "stuck"}
+
+
+def _program(problem: Problem, codes: list[str]) -> Program:
+    code = program_of(codes, problem.entry_point)
+    return Program(code=code, function="try_all", limits=_LIMITS)
 
 
 def _count(

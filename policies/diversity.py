@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from typing import TypeVar
 
 from pydantic import JsonValue
@@ -19,8 +18,10 @@ def most_diverse(items: Sequence[T], kind: Callable[[T], str], count: int) -> li
     groups: dict[str, list[T]] = {}
     for item in items:
         groups.setdefault(kind(item), []).append(item)
-    rounds = zip_longest(*groups.values())
-    return [item for turn in rounds for item in turn if item is not None][:count]
+    rounds = max(map(len, groups.values()), default=0)
+    return [
+        group[turn] for turn in range(rounds) for group in groups.values() if turn < len(group)
+    ][:count]
 
 
 def kind_of(value: JsonValue, depth: int = _DEPTH) -> str:

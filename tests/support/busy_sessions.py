@@ -22,7 +22,7 @@ SESSIONS = 10
 
 async def one_session(runtime: Runtime, number: int) -> None:
     own = adder(f"plus_{number}", number)
-    shared = adder("plus_shared", 7, spelling=f"a + {{}} + {number} - {number}")
+    shared = adder("plus_shared", 1000, spelling=f"a + {{}} + {number} - {number}")
     model = ScriptedModel.of(
         [
             asks("define_tool", own.to_json()),
