@@ -377,7 +377,7 @@ class ReviewDesk:
             sandbox = await self._sandbox()
             found = await measure_coverage(version, sandbox, self._equipment, self._composition)
         except SandboxError as error:
-            return f"not measured: {error}"
+            return f"not measured: {str(error).partition('. ')[0]}"
         if len(self._coverage) >= _KEPT_COVERAGE:
             del self._coverage[next(iter(self._coverage))]
         self._coverage[version.digest] = found

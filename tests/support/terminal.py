@@ -70,10 +70,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Terminal]:
-    """Run `command` in a new terminal of 100 columns."""
+def terminal(
+    command: Sequence[str], environment: Mapping[str, str], *, rows: int = 40, columns: int = 100
+) -> Iterator[Terminal]:
+    """Run `command` in a new terminal."""
     near, far = pty.openpty()
-    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     process = subprocess.Popen(
         command,
         stdin=far,

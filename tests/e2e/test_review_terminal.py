@@ -1,0 +1,124 @@
+"""The review desk on a terminal of 80 columns: a whole process, keys in, a screen out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from factories import make_submission, needs_review
+from terminal import terminal
+from vtscreen import FullScreen
+
+from policies.config import load_profile
+from toolstore.models import Lifecycle, ToolRef
+from toolstore.store import ToolStore
+
+CHANGED = (
+    "def double(number: int) -> int:\n"
+    '\t"""Double \u202e a \x1b]0;own\x07 number."""\n'
+    "    if number > 100:\n"
+    f"        return 200  # {'x' * 300} end\n"
+    "    return number + number\n"
+)
+
+
+POLICY = """
+name = "tests"
+[admission]
+levels = ["L0"]
+automatic_levels = []
+review = "always"
+author_may_approve = false
+[evidence]
+examples = 1
+runs_per_example = 1
+property_runs = 0
+property_failures = "allow"
+"""
+
+
+@pytest.fixture
+async def environment(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    asked = needs_review("somebody must look")
+    digest = load_profile(POLICY, origin="tests").digest
+    decision = asked.model_copy(update={"policy_digest": digest})
+    async with await ToolStore.open(tmp_path / "store") as store:
+        await store.admit(make_submission(), actor="ada")
+        await store.admit(make_submission(code=CHANGED, decision=decision), actor="ada")
+        await store.admit(make_submission(name="triple", decision=decision), actor="ada")
+        await store.admit(make_submission(name="uncle", decision=decision), actor="ada")
+    return {
+        "PATH": os.defpath,
+        "TOOLKILN_HOME": str(tmp_path),
+        "TOOLKILN_POLICY": str(tmp_path / "policy.toml"),
+        "DOCKER_HOST": f"unix://{tmp_path}/nothing.sock",
+    }
+
+
+async def test_a_reviewer_goes_through_the_queue_by_keyboard(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    review = [sys.executable, "-m", "runtime", "review", "--as", "bob"]
+    with terminal(review, environment, rows=24, columns=80) as program:
+        screen = FullScreen(program, rows=24, columns=80)
+        screen.wait_for("triple@1")
+        screen.type("\r")
+        screen.wait_for("somebody must look")
+        screen.type("c")
+        screen.wait_for("ask the author of double@2 to change")
+        screen.type("name the limit\r")
+        screen.wait_for("goes on waiting")
+        screen.wait_for("triple@1  quarantined")
+        screen.type("x")
+        screen.wait_for("reject triple@1 for good")
+        screen.type("not needed\r")
+        screen.wait_for("is rejected")
+        screen.wait_for("uncle@1  quarantined")
+        screen.type("a")
+        screen.wait_for("look at the diff")
+        screen.type("2")
+        screen.wait_for("the first version")
+        screen.type("a")
+        screen.wait_for("approve uncle@1")
+        screen.type("\x05fine\r")
+        screen.wait_for("uncle@1 is approved")
+        screen.type("b")
+        screen.wait_for("1 waits for review")
+        screen.type("q")
+        assert program.wait_for_end() == 0
+
+    for acting in (b"\x1b]0;own", "\u202e".encode()):
+        assert acting not in program.raw
+    async with await ToolStore.open(tmp_path / "store") as store:
+        states = {each.name: each.state for each in await store.summaries() if each.sequence == 1}
+        assert states["triple"] is Lifecycle.REVOKED
+        uncle = await store.find(ToolRef(name="uncle"))
+        (reason,) = [e.reason for e in await store.events("double") if e.type == "change_asked"]
+    assert reason == "name the limit"
+    (approval,) = uncle.approvals
+    assert (approval.principal, approval.comment) == ("bob", "fine")
+    assert approval.expires_at is not None
+    assert (approval.expires_at - approval.at).days in {6, 7}
+
+
+def test_without_a_terminal_the_queue_is_listed(environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "review"],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
+        "double@2",
+        "triple@1",
+        "uncle@1",
+    ]
