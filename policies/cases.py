@@ -289,7 +289,9 @@ def _result(name: str, expected: str, rule: str, decision: Decision) -> CaseResu
 
 
 def _explain(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
+    problem = (unknown or problems)[0]
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = (*AccessCase.model_fields, *AdmissionCase.model_fields, *CaseTool.model_fields)

@@ -61,8 +61,8 @@ def check_policy(profile: PolicyProfile) -> PolicyCheck:
     # All names together where that is possible, and those of each rule by themselves: a rule
     # that needs a rare combination is tried on it.
     tried = merged(
-        samples(found, at_most=1_024),
-        *(samples(mentioned([rule]), at_most=256) for rule in rules),
+        samples(found, at_most=512),
+        *(samples(mentioned([rule]), at_most=128) for rule in rules),
     )
     applying = tuple(authorizer.matches(tried.requests))
     seen = tuple(

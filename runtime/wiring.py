@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from policies.authorizers import authorizer_of
 from policies.config import PolicyProfile
 from policies.source import ToolSource
 from policies.value import JsonObject
@@ -21,6 +22,7 @@ from runtime.define_tool import DefineTool
 from runtime.equipment import Equipment
 from runtime.errors import ModelUnavailableError, UsageError
 from runtime.events import AdmissionListener, RequestStarted, SessionEvent, SessionListener
+from runtime.importing import take_in
 from runtime.loader import ToolLoader
 from runtime.messages import ToolSpec
 from runtime.models.base import ChatModel
@@ -39,10 +41,10 @@ from runtime.tools import CallContext, Tool, ignore_progress
 from runtime.toolset import Toolset
 from runtime.transcript import Transcript
 from runtime.transcript import read as read_transcript
+from runtime.waiving import waive
 from sandbox.base import Program, Sandbox
 from sandbox.docker_sandbox import open_docker_sandbox
 from sandbox.errors import SandboxError
-from toolstore.bundle import read_bundle
 from toolstore.models import Origin, Provenance, ToolRef, ToolVersion
 from toolstore.store import ToolStore
 
@@ -78,7 +80,7 @@ class Runtime:
         self._preparing: set[asyncio.Task[None]] = set()
         self._analyzer = Analyzer()
         self.artefacts = ArtefactStore(settings.home / "artefacts")
-        equipment = Equipment(
+        self.equipment = equipment = Equipment(
             profile=profile,
             secrets=SecretSource(settings.secrets, settings.secrets_folder),
             tenant=settings.principal,
@@ -210,14 +212,44 @@ class Runtime:
         await self.desk.decide(version.digest, Vote.REJECT, principal=principal, reason=reason)
         return await self.store.version(version.digest)
 
+    async def waive(
+        self, ref: str, *, rule: str, principal: str, reason: str, days: int
+    ) -> ToolVersion:
+        """Record that a person takes one finding of one version on themselves for some days.
+
+        A version that waits for nothing else leaves quarantine by it. 0 days end a waiver.
+
+        Raises:
+            UsageError: The policy does not let them, or there is no such finding.
+            TransitionError: The version is archived or revoked.
+        """
+        version = await self.store.find(_parse(ref))
+        return await waive(
+            self.store,
+            self.equipment,
+            version,
+            rule=rule,
+            principal=principal,
+            reason=reason,
+            days=days,
+            at=_now(),
+        )
+
     async def import_bundle(
         self, data: bytes, *, on_event: AdmissionListener = ignore_progress
     ) -> DefinitionOutcome:
-        """Take an exported tool through the whole admission here; nothing comes in unproven."""
-        bundle = read_bundle(data)
-        return await self.define_tool(
-            bundle.source, origin=Origin.IMPORT, insist=True, on_event=on_event
-        )
+        """Take an exported tool through the whole admission here; nothing comes in unproven.
+
+        Raises:
+            BundleError: It is none, or what it says does not hold; nothing ran.
+        """
+
+        async def define(source: ToolSource) -> DefinitionOutcome:
+            return await self.define_tool(
+                source, origin=Origin.IMPORT, insist=True, on_event=on_event
+            )
+
+        return await take_in(self.store, data, define, actor=self.settings.principal)
 
     async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
         """The approved tools that match `query` best."""
@@ -404,6 +436,7 @@ async def open_runtime(
             }
         )
     profile = read_profile(settings.policy)
+    authorizer_of(profile)  # what is not exactly understood fails here, and not in mid-session
     # Everything of a person's is in here; others have no business in it.
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = await ToolStore.open(settings.store_location)
