@@ -145,7 +145,7 @@ async def test_the_page_of_a_changed_tool_shows_what_a_reviewer_needs(page: Page
 
     order = [
         ">What it can do", "reads nothing", "no network", ">What changed since",
-        "It behaves differently", "Source", "Findings", "Trials",
+        "Behaviour:</strong> it", "Source", "Findings", "Trials",
         "What they did not reach", "Nearest tool", "Who uses it", "History", "Your vote",
     ]  # fmt: skip
     places = [text.index(words) for words in order]
