@@ -1,16 +1,19 @@
-"""What the tool store costs with ten thousand tools in it.
+"""What the tool store costs with many tools in it, on SQLite and on PostgreSQL.
 
     python benchmarks/store.py [--tools 10000] [--repeats 20] [--json FILE]
 
 Medians. `wall` is what somebody waits, and says as much about the machine's other work;
 `cpu` is the processor time of this process, or of the whole child process for the rows that
-start one.
+start one. `ratio` is wall against one row by its key, asked of the same database by its driver
+alone in the same run: it says what the store adds, whatever the machine. PostgreSQL is measured
+where its server is installed: one of the benchmark's own, on loopback, with durable commits.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -20,15 +23,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import psycopg
 from factories import make_submission
+from postgres_server import PostgresServer, find_programs
 from storekit import bulk_submission, fill
 
+from toolstore.files import DATABASE_NAME
 from toolstore.listing import summaries_sync
 from toolstore.models import Lifecycle, ToolRef
 from toolstore.search import Bm25Index
@@ -39,19 +45,34 @@ LIST = (
     "import pathlib, sys; from toolstore.listing import summaries_sync; "
     "print(len(summaries_sync(pathlib.Path(sys.argv[1]))))"
 )
+PAGE = 50
+IN_MEMORY = 20_000
+"""Up to so many tools the index in memory is built for comparison; more take minutes."""
+
+QUERIES = {
+    "find, words of one tool": "rank tree 4242",
+    "find, words of many": "parse a date in a strict way",
+    "find, one word of every tenth": "matrix",
+}
+
+
+BASELINE = "one row by its key, driver alone"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table."""
 
+    database: str
     what: str
     wall_ms: float
     cpu_ms: float
     repeats: int
 
 
-async def measure(what: str, repeats: int, work: Callable[[], Awaitable[object]]) -> Row:
+async def measure(
+    database: str, what: str, repeats: int, work: Callable[[], Awaitable[object]]
+) -> Row:
     """Medians of `repeats` runs, after one that does not count."""
     await work()
     walls, cpus = [], []
@@ -60,7 +81,9 @@ async def measure(what: str, repeats: int, work: Callable[[], Awaitable[object]]
         await work()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    return Row(what, statistics.median(walls) * 1e3, statistics.median(cpus) * 1e3, repeats)
+    return Row(
+        database, what, statistics.median(walls) * 1e3, statistics.median(cpus) * 1e3, repeats
+    )
 
 
 def measure_process(what: str, repeats: int, arguments: list[str], home: Path) -> Row:
@@ -83,31 +106,41 @@ def measure_process(what: str, repeats: int, arguments: list[str], home: Path) -
             - before.children_user
             - before.children_system
         )
-    return Row(what, statistics.median(walls) * 1e3, statistics.median(cpus) * 1e3, repeats)
+    return Row(
+        "sqlite", what, statistics.median(walls) * 1e3, statistics.median(cpus) * 1e3, repeats
+    )
 
 
-async def in_process(folder: Path, tools: int, repeats: int) -> list[Row]:
+async def in_process(
+    database: str, location: Path | str, tools: int, repeats: int, ask: Callable[[], object]
+) -> list[Row]:
     """Everything that runs inside a session."""
     middle = bulk_submission(tools // 2).source.name
+    few = max(repeats // 10, 1)
     rows: list[Row] = []
-    few = max(repeats // 10, 2)
+
+    async def row(what: str, runs: int, work: Callable[[], Awaitable[object]]) -> None:
+        rows.append(await measure(database, what, runs, work))
+
+    async def baseline() -> object:
+        return ask()
 
     async def open_and_close() -> None:
-        await (await ToolStore.open(folder)).close()
+        await (await ToolStore.open(location)).close()
 
-    async def quick_list() -> object:
-        return summaries_sync(folder)
-
-    rows.append(await measure("open and close", repeats, open_and_close))
-    rows.append(await measure("summaries_sync", repeats, quick_list))
-    async with await ToolStore.open(folder) as store:
+    await row(BASELINE, repeats * 10, baseline)
+    await row("open and close", repeats, open_and_close)
+    async with await ToolStore.open(location) as store:
 
         async def heads() -> None:
             for _ in range(1000):
                 store.head()
 
-        async def approved() -> object:
-            return await store.summaries([Lifecycle.APPROVED])
+        async def first_page() -> object:
+            return await store.summaries([Lifecycle.APPROVED], limit=PAGE)
+
+        async def middle_page() -> object:
+            return await store.summaries([Lifecycle.APPROVED], limit=PAGE, after=(middle, 1))
 
         number = 0
 
@@ -116,58 +149,135 @@ async def in_process(folder: Path, tools: int, repeats: int) -> list[Row]:
             number += 1
             return await store.admit(make_submission(f"new_tool_{number}"), actor="benchmark")
 
-        documents = await store.search_documents()
-        index = Bm25Index(documents)
-
-        async def build() -> object:
-            return Bm25Index(documents)
-
-        async def search() -> object:
-            return index.search("parse a date in a strict way", 10)
-
-        rows += [
-            await measure("1000 x head", repeats, heads),
-            await measure("summaries, approved", repeats, approved),
-            await measure("get one, verified", repeats, lambda: store.get(ToolRef(name=middle))),
-            await measure("admit one", repeats, admit),
-            await measure("search documents, verified", few, store.search_documents),
-            await measure("build search index", few, build),
-            await measure("search", repeats, search),
-            await measure("current versions, verified", few, store.current_versions),
-            await measure("verify everything", few, store.verify),
-        ]
+        await row("1000 x head", repeats, heads)
+        await row(f"first page of {PAGE}", repeats, first_page)
+        await row(f"page of {PAGE} in the middle", repeats, middle_page)
+        for what, query in QUERIES.items():
+            assert await store.search(query, 10)
+            await row(what, repeats, lambda query=query: store.search(query, 10))  # type: ignore[misc]
+        await row("get one, verified", repeats, lambda: store.get(ToolRef(name=middle)))
+        await row("admit one", repeats, admit)
+        await row("summaries of all", few, lambda: store.summaries([Lifecycle.APPROVED]))
+        if tools <= IN_MEMORY:
+            rows += await in_memory(database, store, few)
+        await row("verify everything", 1, store.verify)
     return rows
 
 
+async def in_memory(database: str, store: ToolStore, repeats: int) -> list[Row]:
+    """What a search would wait for, were the index not kept."""
+    documents = await store.search_documents()
+
+    async def build() -> object:
+        return Bm25Index(documents)
+
+    return [
+        await measure(database, "search documents, verified", repeats, store.search_documents),
+        await measure(database, "build an index in memory", repeats, build),
+    ]
+
+
+@contextlib.contextmanager
+def sqlite_row(folder: Path) -> Iterator[Callable[[], object]]:
+    """One row by its key, by the driver alone."""
+    connection = sqlite3.connect(folder / DATABASE_NAME)
+    query = "SELECT hash FROM event WHERE sequence = 1"
+    with contextlib.closing(connection):
+        yield lambda: connection.execute(query).fetchone()
+
+
+@contextlib.contextmanager
+def postgres_row(url: str) -> Iterator[Callable[[], object]]:
+    """The same of PostgreSQL."""
+    query = "SELECT hash FROM event WHERE sequence = 1"
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield lambda: connection.execute(query, prepare=True).fetchone()
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str | None]:
+    """A database on a durable server of our own; None where none is installed."""
+    programs = find_programs()
+    if programs is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="toolkiln-benchmark-") as folder:
+        server = PostgresServer(
+            programs,
+            Path(folder),
+            fsync="on",
+            full_page_writes="on",
+            synchronous_commit="on",
+            autovacuum="on",
+        )
+        server.make()
+        server.start()
+        try:
+            yield server.new_database()
+        finally:
+            server.stop()
+
+
+def on_sqlite(tools: int, repeats: int) -> list[Row]:
+    """Fill a folder and measure, whole processes as well."""
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home) / "store"
+        fill(folder, tools)
+        listing = [sys.executable, "-m", "runtime", "tools", "list"]
+        quick = [sys.executable, "-c", LIST, str(folder)]
+        few = max(repeats // 4, 1)
+        rows = [
+            measure_process("toolkiln tools list", few, listing, Path(home)),
+            measure_process("a process that lists", few, quick, folder),
+            asyncio.run(measure("sqlite", "summaries_sync", few, lambda: _listed(folder))),
+        ]
+        with sqlite_row(folder) as ask:
+            return [*asyncio.run(in_process("sqlite", folder, tools, repeats, ask)), *rows]
+
+
+async def _listed(folder: Path) -> object:
+    return summaries_sync(folder)
+
+
+def on_postgres(tools: int, repeats: int) -> tuple[list[Row], str | None]:
+    """Fill a database and measure; and the version of the server."""
+    with postgres() as url:
+        if url is None:
+            return [], None
+        fill(url, tools)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")  # what the server does by itself within minutes
+            version = str(connection.info.parameter_status("server_version"))
+        with postgres_row(url) as ask:
+            return asyncio.run(in_process("postgresql", url, tools, repeats, ask)), version
+
+
 def main() -> None:
-    """Fill a store, measure, print."""
+    """Fill the stores, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tools", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        folder = Path(home) / "store"
-        fill(folder, given.tools)
-        listing = [sys.executable, "-m", "runtime", "tools", "list"]
-        quick = [sys.executable, "-c", LIST, str(folder)]
-        rows = [
-            measure_process("toolkiln tools list", given.repeats, listing, Path(home)),
-            measure_process("a process that lists", given.repeats, quick, folder),
-            *asyncio.run(in_process(folder, given.tools, given.repeats)),
-        ]
+    rows = on_sqlite(given.tools, given.repeats)
+    more, server = on_postgres(given.tools, given.repeats)
+    rows += more
     print(
-        f"{given.tools} tools; Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+        f"{given.tools} tools; Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server or 'not installed'}"
     )
-    print(f"{'':32}{'wall ms':>12}{'cpu ms':>12}{'runs':>6}")
+    base = {row.database: row.wall_ms for row in rows if row.what == BASELINE}
+    print(f"{'':44}{'wall ms':>12}{'cpu ms':>12}{'ratio':>10}{'runs':>6}")
     for row in rows:
-        print(f"{row.what:32}{row.wall_ms:12.2f}{row.cpu_ms:12.2f}{row.repeats:6}")
+        name, ratio = f"{row.database}: {row.what}", row.wall_ms / base[row.database]
+        print(f"{name:44}{row.wall_ms:12.3f}{row.cpu_ms:12.3f}{ratio:10.0f}{row.repeats:6}")
     if given.json is not None:
         document = {
             "tools": given.tools,
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
-            "rows": [asdict(row) for row in rows],
+            "postgresql": server,
+            "rows": [{**asdict(row), "ratio": row.wall_ms / base[row.database]} for row in rows],
         }
         given.json.write_text(json.dumps(document, indent=2) + "\n")
 

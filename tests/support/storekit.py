@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from factories import make_submission
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from policies.value import canonical_json, sha256_digest
-from toolstore import searching, sqlite, tables
+from toolstore import index, searching, tables
+from toolstore.blobs import read_raw_blobs
 from toolstore.events import (
     Birth,
     EventDetail,
@@ -53,6 +54,9 @@ NOUNS: Final = [
 WAYS: Final = ["fast", "safe", "plain", "short", "long", "deep", "flat", "strict", "loose", "exact"]
 
 
+_AT_A_TIME: Final = 2_000
+
+
 def bulk_submission(number: int) -> Submission:
     """One of many different small tools."""
     verb, noun, way = VERBS[number % 10], NOUNS[number // 10 % 10], WAYS[number // 100 % 10]
@@ -62,20 +66,32 @@ def bulk_submission(number: int) -> Submission:
     )
 
 
-def fill(folder: Path, count: int) -> None:
+def fill(location: Path | str, count: int) -> None:
     """Put `count` approved tools into a new store in one transaction."""
-    database = sqlite.prepare(folder, 30.0)
-    rows: dict[str, list[dict[str, object]]] = {table: [] for table in tables.metadata.tables}
-    link, blobs = Link(), dict[str, bytes]()
-    for number in range(count):
-        link = _add(bulk_submission(number), number + 1, link, rows, blobs)
-    rows["blob"] = [{"digest": digest, "bytes": content} for digest, content in blobs.items()]
-    rows["log_head"] = [{"id": 1, "sequence": link.sequence, "hash": link.hash}]
-    with sqlite.connect(database, 30.0, writes=True) as connection, connection.begin():
-        for table in tables.metadata.sorted_tables:
-            if rows[table.name]:
-                connection.execute(insert(table), rows[table.name])
+    database = index.database_at(location)
+    database.prepare()
+    link = Link()
+    with database.connect(writes=True) as connection, connection.begin():
+        for start in range(0, count, _AT_A_TIME):
+            link = _fill_some(connection, range(start, min(start + _AT_A_TIME, count)), link)
+        head = {"id": 1, "sequence": link.sequence, "hash": link.hash}
+        connection.execute(insert(tables.log_head), [head])
         searching.rebuild(connection)
+
+
+def _fill_some(connection: Connection, numbers: range, link: Link) -> Link:
+    rows: dict[str, list[dict[str, object]]] = {table: [] for table in tables.metadata.tables}
+    blobs = dict[str, bytes]()
+    for number in numbers:
+        link = _add(bulk_submission(number), number + 1, link, rows, blobs)
+    rows["blob"] = [
+        {"digest": digest, "bytes": blobs[digest]}
+        for digest in blobs.keys() - read_raw_blobs(connection, blobs).keys()
+    ]
+    for table in tables.metadata.sorted_tables:
+        if rows[table.name]:
+            connection.execute(insert(table), rows[table.name])
+    return link
 
 
 def _add(
