@@ -30,6 +30,7 @@ from policies.rules import (
 from policies.sequential import CanarySettings
 from policies.upgrades import BehavesAsBefore
 from policies.value import Value, canonical_json, sha256_digest
+from policies.waivers import Waiving
 
 SHIPPED_PROFILES = ("local", "production", "team")
 """Names of the files in `policies/profiles`, without `.toml`."""
@@ -302,15 +303,19 @@ class PolicyProfile(Value):
     def rules(self) -> AllOf:
         """The rules that this profile stands for."""
         admission, evidence = self.admission, self.evidence
+        waiving = Waiving(
+            rules=frozenset(self.lifecycle.waivable_rules), author_may=admission.author_may_approve
+        )
         return AllOf(
             (
                 EvidenceIsAboutThis(),
-                NoErrorFindings(),
+                NoErrorFindings(waiving=waiving),
                 TrialsWereReal(),
                 ExamplesProven(minimum=evidence.examples, runs=evidence.runs_per_example),
                 PropertyRunsDone(
                     minimum=evidence.property_runs,
                     on_failure=Verdict(evidence.property_failures),
+                    waiving=waiving,
                 ),
                 BehavesAsBefore(on_difference=Verdict(self.replay.on_difference)),
                 LevelAllowed(

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime
 from policies.evidence import Evidence
 from policies.source import ToolSource
 from policies.value import Value
+from policies.waivers import Waiver
 
 
 class Verdict(StrEnum):
@@ -72,6 +73,8 @@ class AdmissionRequest(Value):
     evidence: Evidence
     author: str
     approvals: tuple[Approval, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    """Those in force now; see `policies.waivers.in_force`."""
 
 
 class Rule(Protocol):

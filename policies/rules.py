@@ -10,6 +10,7 @@ from policies.findings import Severity
 from policies.permissions import LintLevel
 from policies.source import example_identity
 from policies.value import canonical_json
+from policies.waivers import NOTHING_WAIVED, Waiving
 
 
 def _allow(reason: str) -> Ruling:
@@ -22,6 +23,14 @@ def _review(reason: str) -> Ruling:
 
 def _refuse(reason: str) -> Ruling:
     return Ruling(verdict=Verdict.REFUSE, reason=reason)
+
+
+_GENERATED = "TR2"
+"""Beginning of the rules of findings about generated arguments."""
+
+
+def _lifted(waiving: Waiving, request: AdmissionRequest) -> frozenset[str]:
+    return waiving.lifted(request.waivers, digest=request.digest, author=request.author)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,18 @@ class EvidenceIsAboutThis:
 
 @dataclass(frozen=True, slots=True)
 class NoErrorFindings:
-    """No check found an error."""
+    """No check found an error, but what a person took on themselves."""
+
+    waiving: Waiving = NOTHING_WAIVED
 
     def judge(self, request: AdmissionRequest) -> Ruling:
         """Refuse when any stage found an error."""
-        errors = [f for f in request.evidence.all_findings if f.severity is Severity.ERROR]
+        lifted = _lifted(self.waiving, request)
+        errors = [
+            f
+            for f in request.evidence.all_findings
+            if f.severity is Severity.ERROR and f.rule not in lifted
+        ]
         if errors:
             rules = ", ".join(sorted({finding.rule for finding in errors}))
             return _refuse(f"{len(errors)} finding(s) must be mended first: {rules}")
@@ -94,9 +110,10 @@ class PropertyRunsDone:
 
     minimum: int
     on_failure: Verdict
+    waiving: Waiving = NOTHING_WAIVED
 
     def judge(self, request: AdmissionRequest) -> Ruling:
-        """Refuse missing runs; treat failing ones as the profile says."""
+        """Refuse missing runs; treat failing ones as the profile says, unless they are waived."""
         trials = request.evidence.trials_of(TrialKind.PROPERTY)
         takes_arguments = bool(request.source.examples) and any(
             example.arguments for example in request.source.examples
@@ -104,13 +121,21 @@ class PropertyRunsDone:
         if self.minimum and not trials and takes_arguments:
             return _refuse("no run with generated arguments was made: the evidence is incomplete")
         failed = [trial for trial in trials if not trial.passed]
-        if failed and self.on_failure is not Verdict.ALLOW:
+        # A person who said yes has seen what failed; a waiver says yes to that alone, for a time.
+        seen = self.on_failure is Verdict.REVIEW and bool(request.approvals)
+        settled = self.on_failure is Verdict.ALLOW or seen or self._waived(request)
+        if failed and not settled:
             return Ruling(
                 verdict=self.on_failure,
                 reason=f"{len(failed)} of {len(trials)} runs with generated arguments failed: "
                 f"{failed[0].detail}",
             )
         return _allow(f"{len(trials) - len(failed)} of {len(trials)} generated runs passed")
+
+    def _waived(self, request: AdmissionRequest) -> bool:
+        """Whether a person took on themselves everything that generated arguments showed."""
+        shown = {f.rule for f in request.evidence.findings if f.rule.startswith(_GENERATED)}
+        return bool(shown) and shown <= _lifted(self.waiving, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +196,9 @@ class ReviewedByPeople:
         if not demanded and not request.approvals:
             return _allow("no person is needed")
         people = {approval.principal for approval in request.approvals}
-        if not self.author_may_approve and request.author in people:
+        counted = people if self.author_may_approve else people - {request.author}
+        if len(counted) >= self.approvers:
+            return _allow(f"approved by {', '.join(sorted(counted))}")
+        if counted != people:
             return _refuse(f"{request.author} is the author and so cannot approve this version")
-        if len(people) < self.approvers:
-            return _review(f"waiting for review: {len(people)} of {self.approvers} approval(s)")
-        return _allow(f"approved by {', '.join(sorted(people))}")
+        return _review(f"waiting for review: {len(people)} of {self.approvers} approval(s)")

@@ -6,13 +6,13 @@ same tool, however small the change, has none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from policies.findings import Finding
 from policies.value import Value
 
 
@@ -36,28 +36,31 @@ class Waiver(Value):
         return self
 
 
-def in_force(
-    waivers: Iterable[Waiver], *, digest: str, at: datetime, excluding: Collection[str] = ()
-) -> tuple[Waiver, ...]:
-    """Those about `digest` that count at that time: of each person the latest for each rule.
-
-    `excluding` are principals whose word does not count here, such as the author.
-    """
+def in_force(waivers: Iterable[Waiver], *, digest: str, at: datetime) -> tuple[Waiver, ...]:
+    """Those about `digest` that count at that time: of each person the latest for each rule."""
     latest = {(waiver.rule, waiver.principal): waiver for waiver in waivers}
     return tuple(
         waiver
         for waiver in latest.values()
-        if waiver.digest == digest
-        and waiver.at <= at < waiver.expires_at
-        and waiver.principal not in excluding
+        if waiver.digest == digest and waiver.at <= at < waiver.expires_at
     )
 
 
-def waived_rules(waivers: Iterable[Waiver], waivable: Collection[str]) -> frozenset[str]:
-    """The rules that waivers in force lift, of those that the policy lets people lift."""
-    return frozenset(waiver.rule for waiver in waivers) & frozenset(waivable)
+@dataclass(frozen=True, slots=True)
+class Waiving:
+    """What a policy lets people take on themselves."""
+
+    rules: frozenset[str] = frozenset()
+    author_may: bool = False
+
+    def lifted(self, waivers: Iterable[Waiver], *, digest: str, author: str) -> frozenset[str]:
+        """The rules that these waivers, all of them in force, lift from one version."""
+        return self.rules & {
+            waiver.rule
+            for waiver in waivers
+            if waiver.digest == digest and (self.author_may or waiver.principal != author)
+        }
 
 
-def still_open(findings: Iterable[Finding], lifted: Collection[str]) -> tuple[Finding, ...]:
-    """The findings that nobody took on themselves."""
-    return tuple(finding for finding in findings if finding.rule not in lifted)
+NOTHING_WAIVED: Final = Waiving()
+"""Where people may take nothing on themselves."""

@@ -37,6 +37,8 @@ from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, StageFinished, StageStarted
 from runtime.outcome import DefinitionOutcome
 from runtime.pinning import pin_tools
+from runtime.quotas import DefinitionQuota
+from runtime.terms import terms_of
 from runtime.tools import ignore_progress
 from runtime.trial_findings import findings_of
 from runtime.trials import plan_trials, run_trials
@@ -127,6 +129,7 @@ class Admission:
         self._profile = equipment.profile
         self._composition = composition
         self._clock = clock
+        self._quota = DefinitionQuota(equipment.profile.lifecycle)
 
     async def define(
         self,
@@ -149,7 +152,9 @@ class Admission:
         may_define = self._equipment.access.decide(author, Action.DEFINE, asked)
         if not may_define.allowed:
             return DefinitionOutcome.refused(source.name, (), may_define.reasons)
-        source, unpinned = await pin_tools(source, self._store)
+        if (too_many := self._quota.take(provenance)) is not None:
+            return DefinitionOutcome.refused(source.name, (), (too_many,))
+        source, unpinned = await pin_tools(source, self._store, session=provenance.session)
         analysis = await self._analyse(source, on_event)
         findings = (*analysis.report.findings, *_ungranted(source, self._profile), *unpinned)
         if has_errors(findings) or analysis.source_schema is None:
@@ -337,7 +342,9 @@ class Admission:
         digest = submission.decision.policy_digest
         await self._store.decisions.keep_policy(self._profile.text, digest=digest, actor=actor)
         try:
-            version = await self._store.admit(submission, actor=actor)
+            version = await self._store.admit(
+                submission, actor=actor, terms=terms_of(self._profile)
+            )
         except TransitionError as error:
             finding = Finding(
                 rule="ST101",

@@ -21,18 +21,20 @@ __all__ = ["callers_of", "pin_tools"]
 _RULE: Final = RULES["RP406"]
 
 
-async def pin_tools(source: ToolSource, store: ToolStore) -> tuple[ToolSource, tuple[Finding, ...]]:
+async def pin_tools(
+    source: ToolSource, store: ToolStore, *, session: str | None = None
+) -> tuple[ToolSource, tuple[Finding, ...]]:
     """`source` with each tool that it declares pinned to one version, and what stands against it.
 
-    A bare name means its approved version; a reference to one version means that, as long as it
-    may be called. What is pinned already stays as it is, and so does the digest of the source.
+    A bare name means what it means in `session`; a reference to one version means that, as long
+    as it may be called. What is pinned already stays as it is, and so does the source's digest.
     """
     pinned: list[str] = []
     findings: list[Finding] = []
     for declared in source.permissions.tools:
         version = None
         if callee_name(declared) is not None:  # what is no reference is a finding already
-            version = await _find(declared, store, findings)
+            version = await _find(declared, store, session, findings)
         if version is None:
             pinned.append(declared)
             continue
@@ -58,9 +60,11 @@ def _pass_over(_ref: str, _error: StoreDamagedError) -> None:
     """`tools verify` says what is damaged."""
 
 
-async def _find(declared: str, store: ToolStore, findings: list[Finding]) -> ToolVersion | None:
+async def _find(
+    declared: str, store: ToolStore, session: str | None, findings: list[Finding]
+) -> ToolVersion | None:
     try:
-        return await store.get(ToolRef.parse(declared))
+        return await store.get(ToolRef.parse(declared), session=session)
     except ToolNotFoundError as error:
         findings.append(
             _finding(

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Approval, Decision
+from policies.waivers import in_force
 from runtime.authorize import admitted_by, author_of, resource_of
 from runtime.equipment import Equipment
 from toolstore.errors import ToolNotCallableError
@@ -22,13 +23,14 @@ from toolstore.store import CALLABLE, ToolStore
 def request_of(
     version: ToolVersion, at: datetime, *, more: tuple[Approval, ...] = ()
 ) -> AdmissionRequest:
-    """What a policy is asked about a stored version; approvals that have expired do not count."""
+    """What a policy is asked about a stored version; what has expired does not count."""
     return AdmissionRequest(
         digest=version.digest,
         source=version.source,
         evidence=version.evidence,
         author=version.provenance.author,
         approvals=(*(each for each in version.approvals if each.counts(at)), *more),
+        waivers=in_force(version.waivers, digest=version.digest, at=at),
     )
 
 
@@ -41,6 +43,12 @@ def decide_again(version: ToolVersion, equipment: Equipment, at: datetime) -> De
     return admitted_by(
         decision, equipment.access, author_of(version.provenance), resource_of(version)
     )
+
+
+def has_lapsed(version: ToolVersion, at: datetime) -> bool:
+    """Whether a waiver that once counted for a version no longer does."""
+    counting = in_force(version.waivers, digest=version.digest, at=at)
+    return len(counting) < len({(waiver.rule, waiver.principal) for waiver in version.waivers})
 
 
 class Redecision:
@@ -62,9 +70,14 @@ class Redecision:
             ToolNotCallableError: It does not; the version is in quarantine now.
             ToolStoreError: The store could not keep that.
         """
-        if version.decision.policy_digest == self._digest or version.digest in self._passed:
+        at = self._clock()
+        lapsed = has_lapsed(version, at)
+        known = version.decision.policy_digest == self._digest or version.digest in self._passed
+        if known and not lapsed:
             return version
-        decision = decide_again(version, self._equipment, self._clock())
+        decision = decide_again(version, self._equipment, at)
+        if lapsed and decision.allowed:
+            return version
         after = await self._store.decisions.decided_again(
             version.digest,
             decision,

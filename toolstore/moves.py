@@ -20,6 +20,7 @@ from toolstore.writing import Writer, words
 def promote(writer: Writer, ref: ToolRef, reason: str) -> ToolVersion:
     """Make an approved version the stable one."""
     row = _sound(writer, ref, EventType.PROMOTED)
+    _check_callees(writer, row)
     if row.channel == Channel.STABLE:
         raise TransitionError(row.ref, "it is the stable one already")
     writer.placing.put(row, EventType.PROMOTED, reason)
@@ -40,6 +41,7 @@ def start_canary(writer: Writer, ref: ToolRef, weight: float, reason: str) -> To
             "there is no stable version to try it against; "
             f"`toolkiln tools promote {row.ref}` makes it the stable one",
         )
+    _check_callees(writer, row)
     place = Place(channel=Channel.CANARY, weight=weight)
     writer.placing.put(row, EventType.CANARIED, reason, place=place)
     return writer.finish(row.digest)
@@ -227,6 +229,18 @@ def _sound(writer: Writer, ref: ToolRef, kind: EventType) -> VersionRow:
     reading.load(writer.connection, row)
     writer.require(row, kind)
     return row
+
+
+def _check_callees(writer: Writer, row: VersionRow) -> None:
+    """Refuse to share a version that calls one which is for a session alone."""
+    for declared in reading.load(writer.connection, row).source.permissions.tools:
+        callee = reading.row_of_digest(writer.connection, declared.partition("@")[2])
+        if callee is not None and callee.channel == Channel.SESSION:
+            raise TransitionError(
+                row.ref,
+                f"it calls {callee.ref}, which is for the session {callee.place_session} alone; "
+                f"`toolkiln tools promote {callee.ref}` first",
+            )
 
 
 def _siblings(writer: Writer, row: VersionRow) -> list[VersionRow]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from toolstore.store import ToolStore
 
 
-ActionName: TypeAlias = Literal["deprecate", "revoke", "export", "read_source", "waive"]
+ActionName: TypeAlias = Literal["approve", "deprecate", "revoke", "export", "read_source", "waive"]
 """Those of `policies.access.Action` that the command line asks for; lists do not load it."""
 
 

@@ -33,6 +33,7 @@ from runtime.review.views import (
     trial_views,
     vote_views,
 )
+from runtime.terms import terms_of
 from sandbox.base import Sandbox
 from sandbox.errors import SandboxError
 from sandbox.packages import list_package_images
@@ -248,7 +249,12 @@ class ReviewDesk:
             decision = decide_jointly(version, approval, self.profile, now, stored=asked)
             try:
                 return await self._store.approve(
-                    seen.version, approval, decision, actor=principal, after=last
+                    seen.version,
+                    approval,
+                    decision,
+                    actor=principal,
+                    after=last,
+                    terms=terms_of(self.profile),
                 )
             except VoteOvertakenError:
                 if attempt == _ATTEMPTS:

@@ -10,7 +10,8 @@ import typer
 from pydantic import JsonValue
 
 from policies.value import JsonObject
-from runtime.cli import exchange
+from runtime.cli import exchange, moves
+from runtime.cli.announce import announce
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref, version_before
 from runtime.cli.options import Principal
@@ -21,7 +22,6 @@ from runtime.cli.output import (
     json_of,
     print_columns,
     print_json,
-    print_lines,
     print_rich,
     run_async,
     say,
@@ -337,23 +337,6 @@ def revoke(
         )
 
 
-def announce(
-    version: ToolVersion, what: str, *, as_json: bool, callers: Sequence[str] = ()
-) -> None:
-    """Say what became of a version; as JSON with the tools that are pinned to it."""
-    if as_json:
-        print_json(
-            {
-                "ref": str(version.ref),
-                "digest": version.digest,
-                "state": version.state.value,
-                "reason": version.state_reason,
-                **({"callers": [*callers]} if callers else {}),
-            }
-        )
-    else:
-        print_lines([f"{version.ref} {what}, {version.digest}"])
-
-
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
+moves.register(app)

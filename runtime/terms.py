@@ -1,0 +1,20 @@
+"""What a policy's life-cycle means for versions on their way into the store."""
+
+from __future__ import annotations
+
+from policies.config import PolicyProfile
+from toolstore.models import Quota
+from toolstore.terms import Terms
+
+
+def terms_of(profile: PolicyProfile) -> Terms:
+    """For whom an approved version is callable at first, and how many may be stored."""
+    lifecycle = profile.lifecycle
+    return Terms(
+        channel=lifecycle.first_channel,
+        weight=lifecycle.canary.weight,
+        quota=Quota(
+            versions_per_session=lifecycle.versions_per_session,
+            versions_per_author=lifecycle.versions_per_tenant,
+        ),
+    )
