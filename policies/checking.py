@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from policies.access import Action
 from policies.authorizers import authorizer_of
 from policies.config import PolicyProfile
@@ -65,6 +67,11 @@ def check_policy(profile: PolicyProfile) -> PolicyCheck:
         *(samples(mentioned([rule]), at_most=128) for rule in rules),
     )
     applying = tuple(authorizer.matches(tried.requests))
+
+    def probe(ids: Sequence[str]) -> Sequence[frozenset[str]]:
+        about = mentioned([rule for rule in rules if rule.id in ids])
+        return tuple(authorizer.matches(samples(about, at_most=2_048).requests))
+
     seen = tuple(
         AccessRuleSeen(rule.id, f"{rule.statement.where}, rule {rule.id!r}", rule.permits)
         for rule in rules
@@ -76,7 +83,7 @@ def check_policy(profile: PolicyProfile) -> PolicyCheck:
         remarks=(
             *remarks,
             *name_remarks(found, profile),
-            *access_remarks(seen, tried, applying),
+            *access_remarks(seen, tried, applying, probe),
         ),
         nobody_may=unused_actions(seen, tried, applying),
         requests=len(tried.requests),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -119,10 +119,21 @@ def _grant_remarks(profile: PolicyProfile) -> Iterator[Remark]:
             )
 
 
+Probe = Callable[[Sequence[str]], Sequence[frozenset[str]]]
+"""Which rules apply to each of the requests that are made of the names in some rules alone."""
+
+
 def access_remarks(
-    rules: Sequence[AccessRuleSeen], tried: Samples, applying: Sequence[frozenset[str]]
+    rules: Sequence[AccessRuleSeen],
+    tried: Samples,
+    applying: Sequence[frozenset[str]],
+    probe: Probe,
 ) -> Iterator[Remark]:
-    """What is odd about access rules, from which of them apply to each of the tried requests."""
+    """What is odd about access rules, from which of them apply to each of the tried requests.
+
+    What looks odd there is looked at again by `probe`, on requests that are about it alone: those
+    that were tried may be a part of what the names in all rules give.
+    """
     by_id = {rule.id: rule for rule in rules}
     permits = frozenset(rule.id for rule in rules if rule.permits)
     allowed = [bool(found & permits) and found <= permits for found in applying]
@@ -137,15 +148,26 @@ def access_remarks(
             never = f"rule {rule.id!r} applies to none of {basis}"
             yield _remark(RemarkKind.UNREACHABLE, rule.where, never)
             continue
-        if rule.permits and not any(found <= permits for found in mine):
-            forbids = sorted(set.union(*map(set, mine)) - permits)
+        forbids = sorted(frozenset().union(*mine) - permits)
+        if (
+            rule.permits
+            and not any(found <= permits for found in mine)
+            and not any(
+                found <= permits for found in probe([rule.id, *forbids]) if rule.id in found
+            )
+        ):
             yield _remark(
                 RemarkKind.SHADOWED,
                 rule.where,
                 f"whatever rule {rule.id!r} permits is forbidden by {_names(forbids)}",
             )
         twins = frozenset.intersection(*mine) - {rule.id}
-        same = sorted(twin for twin in twins if by_id[twin].permits is rule.permits)
+        same = sorted(
+            twin
+            for twin in twins
+            if by_id[twin].permits is rule.permits
+            and all(twin in found for found in probe([rule.id, twin]) if rule.id in found)
+        )
         if same:
             yield _remark(
                 RemarkKind.REDUNDANT,

@@ -14,6 +14,7 @@ from policies.access import Action, Circumstances, Principal, PrincipalKind, Res
 from policies.access_rules import BUILT_IN, AccessRule, RuleAuthorizer
 from policies.authorizers import authorizer_of
 from policies.cedar import CedarAuthorizer
+from policies.cedar_text import statements
 from policies.errors import PolicyConfigError
 from policies.permissions import LintLevel, Permissions
 from policies.source import ToolSource
@@ -119,7 +120,7 @@ def test_a_no_wins_wherever_it_stands(asked, place: int):
 @given(requests, st.permutations(range(6)))
 def test_the_order_of_rules_does_not_matter(asked, order: list[int]):
     text = (PROFILES / "team.cedar").read_text("utf-8")
-    rules = [each.text for each in policies.cedar.statements("team.cedar", text)]
+    rules = [each.text for each in statements("team.cedar", text)]
     one, other = cedar(*rules), cedar(*(rules[number] for number in order))
 
     first, second = one.decide(*asked), other.decide(*asked)
