@@ -228,6 +228,23 @@ def _evidence(record: Record) -> Evidence:
     return evidence
 
 
+def kept(record: Record, envelopes: Mapping[str, bytes]) -> Kept:
+    """What the chain of statements is about.
+
+    Raises:
+        StoreDamagedError: its evidence is not what its digest says.
+    """
+    return Kept(
+        ref=record.row.ref,
+        digest=record.row.digest,
+        events=record.events,
+        details=record.details,
+        evidence=_evidence(record),
+        evidence_digest=evidence_digest(record.row, record.details),
+        envelopes=envelopes,
+    )
+
+
 def _check_statements(record: Record, evidence: Evidence) -> None:
     """Who vouches for all of this; nothing to see in a store without keys."""
     if record.attested is None:

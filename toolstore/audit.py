@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, func, select
 
@@ -11,6 +11,8 @@ from policies.decision import Channel
 from policies.value import sha256_digest
 from toolstore import derived, logbook, reading, searching, tables
 from toolstore.assemble import VersionRow
+from toolstore.attest.auditing import signed_log
+from toolstore.attest.guard import Guard, bind, guard_of
 from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
 from toolstore.events import chain_damage, skeleton
@@ -37,15 +39,21 @@ def audit(connection: Connection) -> VerifyReport:
     findings = _Findings()
     findings.add("database", *structure_problems(connection))
     blobs = _check_blobs(connection, findings)
-    log = _check_log(connection, findings)
+    guard = guard_of(connection)
+    log = _check_log(connection, findings, guard)
     rows = reading.all_rows(connection)
     _check_names(rows, findings)
+    if guard is not None:  # the log as a whole is checked by now
+        bind(connection, replace(guard, maps_checked=True))
     whole = _check_versions(connection, rows, findings)
+    bind(connection, guard)
     findings.add("search index", *searching.problems(connection))
     return VerifyReport(
         versions=len(rows),
         events=log.length,
         blobs=blobs,
+        statements=connection.scalar(select(func.count()).select_from(tables.attestation)) or 0,
+        signed_to=log.signed_to,
         damage=tuple(findings.damage),
         trusted=tuple(row.ref for row in whole if log.born.get(row.digest, 0) > log.last_break),
     )
@@ -67,6 +75,9 @@ class _Log:
     last_break: int = 0
     """Whatever came before this may have lost an event that says otherwise."""
 
+    signed_to: int | None = None
+    """The last event that a checkpoint vouches for; None in a store without keys."""
+
     born: dict[str, int] = field(default_factory=dict)
     """Sequence of the first event of each version."""
 
@@ -82,7 +93,7 @@ def _check_blobs(connection: Connection, findings: _Findings) -> int:
     return count
 
 
-def _check_log(connection: Connection, findings: _Findings) -> _Log:
+def _check_log(connection: Connection, findings: _Findings, guard: Guard | None) -> _Log:
     log = _Log()
     entries: list[Event] = []
     for row in logbook.raw_events(connection):
@@ -103,6 +114,12 @@ def _check_log(connection: Connection, findings: _Findings) -> _Log:
     except StoreDamagedError as error:
         findings.add("log", error.what)
         log.last_break = max((logbook.kept_head(connection).sequence, *log.born.values()))
+    signed = signed_log(connection, guard, entries)
+    if signed is not None:
+        findings.damage.extend(signed.damage)
+        log.signed_to = signed.good.sequence
+        if not signed.head_holds:  # what came later may be a revocation
+            log.last_break = max((log.last_break, log.length, *log.born.values()))
     return log
 
 

@@ -89,6 +89,9 @@ class EventType(StrEnum):
     UNPINNED = "unpinned"
     """A session no longer stays with it."""
 
+    ATTESTED = "attested"
+    """What was kept without signatures was signed, in the word of whoever had it signed."""
+
     WAIVED = "waived"
     """A person took one finding on themselves, for a time."""
 
@@ -123,6 +126,7 @@ TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecyc
             EventType.CANARY_FAILED: (_APPROVED, Lifecycle.DEPRECATED),
             EventType.DEPRECATED: (_APPROVED, Lifecycle.DEPRECATED),
             EventType.ARCHIVED: (frozenset({Lifecycle.DEPRECATED}), Lifecycle.ARCHIVED),
+            EventType.ATTESTED: (frozenset(Lifecycle), None),
             EventType.PINNED: (_CALLABLE, None),
             EventType.UNPINNED: (_DECIDED | _UNDECIDED, None),
             EventType.WAIVED: (_UNDECIDED | _CALLABLE, None),

@@ -264,6 +264,12 @@ class VerifyReport(Value):
     versions: int
     events: int
     blobs: int
+    statements: int = 0
+    """Signed statements about versions."""
+
+    signed_to: int | None = None
+    """The last event that a signed checkpoint vouches for; None where nobody has the keys."""
+
     damage: tuple[Damage, ...] = ()
     trusted: tuple[str, ...] = ()
     """References (`name@3`) of the versions that are whole, with a log unbroken since they came."""

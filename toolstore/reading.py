@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
 
 from policies.decision import Channel
 from toolstore import logbook, tables
-from toolstore.assemble import Record, VersionRow, assemble, details_of, read_content
-from toolstore.attest.chain import RUNNABLE
+from toolstore.assemble import Record, VersionRow, assemble, details_of, kept, read_content
+from toolstore.attest.chain import RUNNABLE, Kept
 from toolstore.attest.guard import gather
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
@@ -206,6 +206,18 @@ def load(connection: Connection, row: VersionRow, *, to_call: bool = False) -> T
     if to_call and gathered.attested is not None and version.state in RUNNABLE:
         gathered.attested.check_in_force(row.digest)
     return version
+
+
+def kept_of(connection: Connection, row: VersionRow) -> Kept:
+    """What the store has about a version, for whoever checks or completes what is signed of it.
+
+    Raises:
+        StoreDamagedError: it is not what its digests say.
+    """
+    gathered = _Gathered(connection, [row])
+    record = gathered.record(row)
+    envelopes = gathered.attested.envelopes(row.digest) if gathered.attested else {}
+    return kept(record, envelopes)
 
 
 def load_all(

@@ -20,6 +20,7 @@ from toolstore.assemble import VersionRow
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
 from toolstore.attest.keys import KeyRing
+from toolstore.attest.signing import Signatures
 from toolstore.channels import Offer
 from toolstore.database import BUSY_SECONDS, Database
 from toolstore.decisions import Decisions
@@ -69,6 +70,9 @@ class ToolStore:
         self._reads = GuardedLane(database, writes=False)
         self._writes = GuardedLane(database, writes=True)
         self._head = Head(database)
+        self.signatures = Signatures(self._reads, self._writes, clock)
+        """Of what is kept: where the log stands, and signing what is not signed."""
+
         self.lifecycle = LifecycleMoves(self._reads, self._write)
         """Channels, pins, waivers, retirement."""
 
@@ -88,6 +92,7 @@ class ToolStore:
         keys: KeyRing | None = None,
         signatures: SignatureSettings = DEFAULT_SIGNATURES,
         seen: Path | None = None,
+        accept_older: bool = False,
     ) -> Self:
         """Open the store at `location`: a folder, or a URL `postgresql://user@host/database`.
 
@@ -96,7 +101,8 @@ class ToolStore:
 
         With `keys`, all that is written is signed, all that is read is verified, and to be
         called a version needs what `signatures` say. `seen` is the folder, outside of the store,
-        where this host keeps how far it has seen the log of each store.
+        where this host keeps how far it has seen the log of each store; with `accept_older` a
+        store that is behind that is opened all the same.
 
         Raises:
             RolledBackError: the store is older than what this host has seen of it.
@@ -110,7 +116,7 @@ class ToolStore:
         if keys is not None:
             guard = Guard(keys, signatures, clock)
             try:
-                await store._watch(guard, seen)
+                await store._watch(guard, seen, accept_older=accept_older)
             except BaseException:
                 await store.close()
                 raise
@@ -438,11 +444,12 @@ class ToolStore:
 
     # -- signatures ------------------------------------------------------------------------------
 
-    async def _watch(self, guard: Guard, seen: Path | None) -> None:
+    async def _watch(self, guard: Guard, seen: Path | None, *, accept_older: bool) -> None:
         """Let everything be signed and verified from now on; refuse an older state of the store."""
         if seen is not None:
             guard.seen = SeenCheckpoints(seen, self._where)
-            await self._reads.run(partial(guard.seen.check, ring=guard.ring))
+            if not accept_older:
+                await self._reads.run(partial(guard.seen.check, ring=guard.ring))
         # Each lane has a thread of its own, and so a guard of its own.
         self._reads.guard, self._writes.guard = guard, replace(guard)
 

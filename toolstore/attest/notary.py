@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import Connection, insert, select
 
@@ -20,7 +21,7 @@ from policies.statements import (
     review_statement,
     value_digest,
 )
-from policies.value import sha256_digest
+from policies.value import Value, sha256_digest
 from toolstore import logbook, tables
 from toolstore.attest import seals
 from toolstore.attest.checkpoints import sign_checkpoint
@@ -30,6 +31,8 @@ from toolstore.blobs import as_bytes, read_blobs
 from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType, Link
 from toolstore.models import Event
+
+ValueT = TypeVar("ValueT", bound=Value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,30 @@ class Notary:
         made = tuple(str(row["digest"]) for row in self._rows[before:])
         return detail.model_copy(update={"attestations": made}) if made else detail
 
-    def finish(self, events: Sequence[Event]) -> None:
-        """Keep what was signed, bring the map along, and sign where the log stands now."""
+    def complete(self, digest: str, name: str, details: Sequence[EventDetail]) -> tuple[str, ...]:
+        """Sign what nobody signed of the steps of a version; digests of what was made."""
+        before = len(self._rows)
+        for detail in details:
+            said = {each.about for each in self._of(digest)}
+            if detail.evidence is not None:
+                self._evidence[digest] = detail.evidence
+            lacking = EventDetail(
+                evidence=detail.evidence,
+                approval=_unless(detail.approval, said),
+                decision=_unless(detail.decision, said),
+            )
+            self.attest(digest, name, EventType.ATTESTED, "", lacking)
+        return tuple(str(row["digest"]) for row in self._rows[before:])
+
+    def keep(self) -> None:
+        """Put down what was signed, for steps that somebody else writes."""
         if self._rows:
             self._connection.execute(insert(tables.attestation), self._rows)
+            self._rows = []
+
+    def finish(self, events: Sequence[Event]) -> None:
+        """Keep what was signed, bring the map along, and sign where the log stands now."""
+        self.keep()
         added: dict[str, list[str]] = defaultdict(list)
         for event in events:
             added[event.digest].append(event.hash)
@@ -204,6 +227,11 @@ class Notary:
                 if found is not None:
                     self._evidence[digest] = found
         return self._evidence.get(digest)
+
+
+def _unless(value: ValueT | None, said: set[str]) -> ValueT | None:
+    """`value`, unless somebody signed it."""
+    return None if value is None or value_digest(value) in said else value
 
 
 def notary_of(connection: Connection, *, at: datetime, actor: str) -> Notary | None:

@@ -158,6 +158,14 @@ def root_of(hashes: Mapping[str, Sequence[str]]) -> str:
     return Paths().change({digest: fold(each) for digest, each in hashes.items()})
 
 
+def is_whole(connection: Connection, hashes: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the kept nodes are those that follow from all events of all versions."""
+    paths = Paths()
+    paths.change({digest: fold(each) for digest, each in hashes.items()})
+    wanted = {row["prefix"]: row["children"] for row in paths.rows(paths.prefixes)}
+    return wanted == {row.prefix: row.children for row in connection.execute(_ALL_NODES)}
+
+
 def rebuild(connection: Connection, hashes: Mapping[str, Sequence[str]]) -> str:
     """Make the map anew from the hashes of all events of all versions; its root."""
     connection.execute(delete(tables.version_seal))

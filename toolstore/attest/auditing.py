@@ -1,0 +1,101 @@
+"""What the audit has to say about signatures: of checkpoints, of the map, of what this host saw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, select
+
+from toolstore import tables
+from toolstore.attest import seals
+from toolstore.attest.checkpoints import NOTHING, Checkpoint, read_checkpoint
+from toolstore.attest.errors import AttestationError
+from toolstore.attest.guard import Guard
+from toolstore.blobs import as_bytes
+from toolstore.errors import StoreDamagedError
+from toolstore.models import Damage, Event
+
+
+class SignedLog:
+    """The log held against everything that was ever signed of it."""
+
+    def __init__(self, connection: Connection, guard: Guard, events: Sequence[Event]) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._hashes = {event.sequence: event.hash for event in events}
+        self._of_version: dict[str, list[str]] = defaultdict(list)
+        for event in events:
+            self._of_version[event.digest].append(event.hash)
+        self.good: Checkpoint = NOTHING
+        """The newest checkpoint that the log agrees with."""
+
+        self.head_holds = True
+        """The log ends where it was signed, and every version is in the state that was signed."""
+
+        self.damage: tuple[Damage, ...] = tuple(self._problems())
+
+    def _problems(self) -> Iterator[Damage]:
+        yield from self._checkpoints()
+        try:
+            head = self._guard.head(self._connection)
+        except StoreDamagedError as error:
+            self.head_holds = False
+            yield Damage(where="log", problem=self._as_far(error.what))
+            return
+        root = seals.root_of(self._of_version)
+        if root != head.states:
+            self.head_holds = False
+            problem = "the events of a version are not those that the last checkpoint signed"
+            yield Damage(where="log", problem=self._as_far(problem))
+        yield from self._map()
+        if self._guard.seen is not None:
+            try:
+                self._guard.seen.check(self._connection, self._guard.ring)
+            except StoreDamagedError as error:
+                self.head_holds = False
+                yield Damage(where="checkpoint of this host", problem=error.what)
+
+    def _checkpoints(self) -> Iterator[Damage]:
+        table = tables.checkpoint.c
+        for number, content in self._connection.execute(
+            select(table.number, table.envelope).order_by(table.number)
+        ):
+            where = f"checkpoint {number}"
+            try:
+                found = read_checkpoint(as_bytes(content), self._guard.ring)
+            except AttestationError as error:
+                yield Damage(where=where, problem=error.what)
+                continue
+            if self._hashes.get(found.sequence) != found.head:
+                yield Damage(
+                    where=where,
+                    problem=f"it was signed on another event {found.sequence} than the log has",
+                )
+            elif found.sequence >= self.good.sequence:
+                self.good = found
+
+    def _map(self) -> Iterator[Damage]:
+        """What is kept of the map is what follows from the log."""
+        table = tables.version_seal.c
+        kept = {
+            row.version: row.seal
+            for row in self._connection.execute(select(table.version, table.seal))
+        }
+        for digest in sorted(kept.keys() | self._of_version.keys()):
+            if kept.get(digest) != seals.fold(self._of_version.get(digest, ())):
+                yield Damage(where=f"seal {digest}", problem="it does not follow from the log")
+        if not seals.is_whole(self._connection, self._of_version):
+            yield Damage(where="map of seals", problem="its nodes do not follow from the log")
+
+    def _as_far(self, problem: str) -> str:
+        if not self.good.sequence:
+            return problem
+        return f"{problem}; as far as event {self.good.sequence} the log is what was signed"
+
+
+def signed_log(
+    connection: Connection, guard: Guard | None, events: Sequence[Event]
+) -> SignedLog | None:
+    """The log held against what was signed; None in a store without keys."""
+    return None if guard is None else SignedLog(connection, guard, events)
