@@ -122,34 +122,31 @@ class CedarAuthorizer:
         """All rules, in the order of their files."""
         return tuple(self._compiled.rules.values())
 
-    def matches(self, requests: Iterable[Asked]) -> Iterator[frozenset[str]]:
-        """For each request, which rules apply to it, whatever becomes of it; for checks.
+    def matches(
+        self, requests: Iterable[Asked], only: Iterable[str] | None = None
+    ) -> Iterator[frozenset[str]]:
+        """For each request, which rules (of those in `only`) apply to it; for checks.
 
         A rule that fails while it is evaluated applies to no request.
         """
-        alone = {rule.id: cedarpy.PolicySet.from_str(rule.statement.text) for rule in self.rules}
+        wanted = None if only is None else frozenset(only)
+        alone = {
+            rule.id: cedarpy.PolicySet.from_str(rule.statement.text)
+            for rule in self.rules
+            if wanted is None or rule.id in wanted
+        }
         for asked in requests:
-            entities = self._entities(asked)
+            entities, request = self._entities(asked), _request(asked)
             yield frozenset(
                 rule
                 for rule, policies in alone.items()
-                if self._ask(asked, policies, entities).diagnostics.reasons
+                if cedarpy.is_authorized(request, policies, entities).diagnostics.reasons
             )
 
-    def _ask(
-        self,
-        asked: Asked,
-        policies: cedarpy.PolicySet,
-        entities: cedarpy.Entities | None = None,
-    ) -> cedarpy.AuthzResult:
-        request = {
-            "principal": _uid(_KINDS[asked.principal.kind], asked.principal.name),
-            "action": _uid("Action", asked.action.value),
-            "resource": _uid("Version", asked.resource.digest),
-            "context": asked.context.model_dump(mode="json"),
-        }
-        entities = entities or self._entities(asked)
-        return cedarpy.is_authorized(request, policies, entities, self._compiled.schema)
+    def _ask(self, asked: Asked, policies: cedarpy.PolicySet) -> cedarpy.AuthzResult:
+        return cedarpy.is_authorized(
+            _request(asked), policies, self._entities(asked), self._compiled.schema
+        )
 
     def _entities(self, asked: Asked) -> cedarpy.Entities:
         # Made here and to the schema; checking them against it again is most of the time.
@@ -254,6 +251,15 @@ def _member(role: str, text: str, roles: Roles) -> tuple[str, str]:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise PolicyConfigError("access.roles", f"{role} has the unknown role {name!r}{hint}")
     return _MEMBERS[kind], name
+
+
+def _request(asked: Asked) -> dict[str, JsonValue]:
+    return {
+        "principal": _uid(_KINDS[asked.principal.kind], asked.principal.name),
+        "action": _uid("Action", asked.action.value),
+        "resource": _uid("Version", asked.resource.digest),
+        "context": asked.context.model_dump(mode="json"),
+    }
 
 
 def _version(resource: Resource) -> JsonObject:
