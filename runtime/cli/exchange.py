@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, assert_never
 
 import typer
 
 from policies.display import escape_text
+from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
 from runtime.cli.options import PolicyName
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
     from toolstore.errors import StoreDamagedError
     from toolstore.models import ToolVersion
+
+Exported: TypeAlias = "tuple[ToolVersion, bytes]"
+"""A version and its bundle; without a bundle where none is wanted."""
 
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 
@@ -63,27 +68,34 @@ def export(
     """Write a version as a bundle with its evidence, an Agent Skill, or an MCP description."""
     if (ref is None) is not everything:
         raise UsageError("name one tool to export, or give --all; not both, not neither")
+    if form is Form.BUNDLE and everything and output is None:
+        raise UsageError("--all writes one bundle a tool: name their folder with -o FOLDER")
     settings = settings_of(ctx)
-    versions, damaged = run_async(_versions(settings, ref))
+    found, damaged = run_async(_exported(settings, ref, bundles=form is not Form.MCP))
     match form:
         case Form.MCP:
-            _write_mcp(versions, output)
+            _write_mcp([version for version, _ in found], output)
         case Form.SKILL:
-            _write_skills(versions, output or Path())
+            _write_skills(found, output or Path())
+        case Form.BUNDLE if everything and output is not None:
+            _write_bundles(found, output)
         case Form.BUNDLE:
-            if everything and output is None:
-                raise UsageError("--all writes one bundle a tool: name their folder with -o FOLDER")
-            _write_bundles(versions, output, everything=everything)
+            for version, bundle in found:
+                _write_file(bundle, output, str(version.ref))
+        case _:
+            assert_never(form)
     for words in damaged:
         say(f"left out: {words}")
     if damaged:
         answer_no()
 
 
-async def _versions(
-    settings: Settings, ref: str | None
-) -> tuple[tuple[ToolVersion, ...], list[str]]:
-    """What to export, verified; and what was left out because it is damaged."""
+async def _exported(
+    settings: Settings, ref: str | None, *, bundles: bool
+) -> tuple[list[Exported], list[str]]:
+    """What to export, verified, with its bundle; and what was left out because it is damaged."""
+    from toolstore.packing import Extras  # noqa: PLC0415 - lists do without
+
     damaged: list[str] = []
 
     def note(which: str, error: StoreDamagedError) -> None:
@@ -94,26 +106,38 @@ async def _versions(
             versions: tuple[ToolVersion, ...] = (await store.find(parse_ref(ref)),)
         else:
             versions = await store.current_versions(on_damage=note)
-    require(settings, "export", *versions)
-    return versions, damaged
+        require(settings, "export", *versions)
+        found: list[Exported] = []
+        for version in versions:
+            bundle = b""
+            if bundles:
+                extras = Extras(lock=await _lock_of(settings, version))
+                bundle = await store.exchange.export(version.ref, extras)
+            found.append((version, bundle))
+        return found, damaged
 
 
-def _write_bundles(
-    versions: tuple[ToolVersion, ...], output: Path | None, *, everything: bool
-) -> None:
-    from toolstore.bundle import export_bundle  # noqa: PLC0415 - lists do without
+async def _lock_of(settings: Settings, version: ToolVersion) -> JsonObject | None:
+    """The lock of its packages; None where it has none, or another home made its image."""
+    if not version.source.permissions.packages:
+        return None
+    from sandbox.packages import list_package_images  # noqa: PLC0415 - most have no packages
 
-    if everything and output is not None:
-        from runtime.exporting.folders import write_folder  # noqa: PLC0415 - see above
-
-        write_folder(output, {f"{each.ref}.json": export_bundle(each) for each in versions})
-        say(f"{len(versions)} bundles written to {output}")
-        return
-    for version in versions:
-        _write_file(export_bundle(version), output, str(version.ref))
+    for image in await list_package_images(settings.home / "sandbox"):
+        if image.digest == version.image_digest:
+            lock: JsonObject = image.lock.model_dump(mode="json")
+            return lock
+    return None
 
 
-def _write_mcp(versions: tuple[ToolVersion, ...], output: Path | None) -> None:
+def _write_bundles(found: Sequence[Exported], folder: Path) -> None:
+    from runtime.exporting.folders import write_folder  # noqa: PLC0415 - lists do without
+
+    write_folder(folder, {f"{version.ref}.json": bundle for version, bundle in found})
+    say(f"{len(found)} bundle(s) written to {folder}")
+
+
+def _write_mcp(versions: Sequence[ToolVersion], output: Path | None) -> None:
     import json  # noqa: PLC0415 - lists do without
 
     from runtime.exporting.mcp import list_tools_result  # noqa: PLC0415 - see above
@@ -122,14 +146,13 @@ def _write_mcp(versions: tuple[ToolVersion, ...], output: Path | None) -> None:
     _write_file(f"{document}\n".encode(), output, f"{len(versions)} tool(s)")
 
 
-def _write_skills(versions: tuple[ToolVersion, ...], folder: Path) -> None:
+def _write_skills(found: Sequence[Exported], folder: Path) -> None:
     from runtime.exporting.folders import write_folder  # noqa: PLC0415 - lists do without
     from runtime.exporting.skill import skill_files, skill_name  # noqa: PLC0415 - see above
-    from toolstore.bundle import export_bundle  # noqa: PLC0415 - see above
 
-    for version in versions:
+    for version, bundle in found:
         target = folder / skill_name(version.name)
-        write_folder(target, skill_files(version, export_bundle(version)))
+        write_folder(target, skill_files(version, bundle))
         say(f"{version.ref} written to {target}")
 
 

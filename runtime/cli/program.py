@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "define": "Lint a tool, prove it, and keep it if the policy allows.",
     "call": "Call a tool and print its value as JSON.",
     "tools": "Look at, check and change the tools in the store.",
+    "verify": "Check an exported tool: what it says, who signed it, whether you trust them.",
     "review": "Approve or reject what waits for a person.",
     "policy": "Show, check, explain and try policies.",
     "artefacts": "Look at and save the files that calls left behind.",

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from exporters import NOW, POLICY, Exported, Exporter
 from factories import NOON, allowed, make_submission
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policies.config import load_profile
-from policies.decision import AdmissionRequest, Approval, Decision
 from policies.value import JsonObject, canonical_json
 from toolstore import bundle as bundles
-from toolstore.attest.keys import KeyRing
-from toolstore.attest.trust import TrustedKey, key_id
+from toolstore.attest.trust import key_id
 from toolstore.bundle import (
     SignedBundle,
     document_digest,
@@ -28,103 +26,9 @@ from toolstore.bundle import (
     read_bundle,
 )
 from toolstore.bundlecheck import check_bundle
-from toolstore.bundlereport import BundleReport, Standing, Verdict
+from toolstore.bundlereport import Standing, Verdict
 from toolstore.errors import BundleError
-from toolstore.models import Submission, ToolVersion
 from toolstore.store import ToolStore
-
-NOW = datetime(2026, 1, 3, tzinfo=UTC)
-Keys = dict[str, TrustedKey]
-
-
-POLICY = load_profile(
-    """
-name = "tests"
-
-[admission]
-levels = ["L0"]
-automatic_levels = ["L0"]
-review = "always"
-author_may_approve = false
-
-[evidence]
-examples = 1
-runs_per_example = 1
-property_runs = 0
-property_failures = "allow"
-""",
-    origin="tests",
-)
-
-
-class Exporter:
-    """A host with a store and keys of its own, under one policy."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ring = KeyRing(folder / "keys", clock=lambda: NOON)
-        self._folder = folder / "store"
-
-    @property
-    def keys(self) -> Keys:
-        return {key.keyid: key for key in self.ring.ring().keys}
-
-    def open(self) -> Awaitable[ToolStore]:
-        return ToolStore.open(self._folder, keys=self.ring, clock=lambda: NOON)
-
-    async def submit(self, store: ToolStore, code: str | None = None) -> ToolVersion:
-        await store.decisions.keep_policy(POLICY.text, digest=POLICY.digest, actor="ada")
-        made = make_submission(code=code)
-        return await store.admit(make_submission(code=code, decision=decide(made)), actor="ada")
-
-    async def approve(
-        self, store: ToolStore, version: ToolVersion, ends: datetime | None = None
-    ) -> ToolVersion:
-        yes = Approval(principal="bob", digest=version.digest, at=NOON, expires_at=ends)
-        made = make_submission(code=version.source.code)
-        return await store.approve(version.digest, yes, decide(made, yes), actor="bob")
-
-    async def export(self, store: ToolStore, version: ToolVersion) -> bytes:
-        return await store.exchange.export(version.ref)
-
-    def one(self, code: str | None = None, ends: datetime | None = None) -> Exported:
-        """A version that a person approved after the policy asked, exported."""
-
-        async def work() -> Exported:
-            async with await self.open() as store:
-                waiting = await self.submit(store, code)
-                version = await self.approve(store, waiting, ends)
-                return Exported(version, await self.export(store, version), self.keys)
-
-        return asyncio.run(work())
-
-
-def decide(submission: Submission, *approvals: Approval) -> Decision:
-    return POLICY.policy.decide(
-        AdmissionRequest(
-            digest=submission.digest,
-            source=submission.source,
-            evidence=submission.evidence,
-            author=submission.provenance.author,
-            approvals=approvals,
-        )
-    )
-
-
-class Exported:
-    """A bundle, the version in it, and the keys of the host that it came from."""
-
-    def __init__(self, version: ToolVersion, content: bytes, keys: Keys) -> None:
-        self.version = version
-        self.content = content
-        self.keys = keys
-
-    def report(self, content: bytes | None = None, keys: Keys | None = None) -> BundleReport:
-        return check_bundle(content or self.content, self.keys if keys is None else keys, at=NOW)
-
-    def changed(self, change: Callable[[JsonObject], None]) -> bytes:
-        document = json.loads(self.content)
-        change(document)
-        return canonical_json(document) + b"\n"
 
 
 @pytest.fixture(scope="module")
