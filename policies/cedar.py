@@ -372,20 +372,20 @@ def mentioned(rules: Iterable[CedarRule]) -> Mentioned:
         match waiting.pop():
             case {"type": str(kind), "id": str(name)}:
                 names.setdefault(kind, set()).add(name)
-            case {"attr": str(name), **rest}:
+            case {"attr": str(name), "left": inner}:
                 attributes.add(name)
-                waiting.extend(rest.values())
-            case {"pattern": list(pattern), **rest}:
+                waiting.append(inner)
+            case {"pattern": list(pattern), "left": inner}:
                 texts.add("".join(_piece(piece) for piece in pattern))
-                waiting.extend(rest.values())
+                waiting.append(inner)
             case {"Value": str(text)}:
                 texts.add(text)
             case {"Value": bool()}:
                 pass
             case {"Value": int(number)}:
                 numbers.add(number)
-            case dict() as inner:
-                waiting.extend(value for key, value in inner.items() if key != "annotations")
+            case dict() as node:
+                waiting.extend(value for key, value in node.items() if key != "annotations")
             case list() as several:
                 waiting.extend(several)
             case _:
