@@ -6,6 +6,7 @@ comes back was said by a process that the tool shares: it helps a reviewer, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +25,10 @@ from toolstore.models import ToolVersion
 
 MAX_RUNS: Final = 60
 MAX_BATCHES: Final = 3
-WALL_SECONDS: Final = 4.0
+WALL_SECONDS: Final = 2.0
 _MAX_PLACES: Final = 20_000
 _WORDS: Final = 80
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 _GUEST: Final = Path(__file__).with_name("coverage_guest.py")
 
 
@@ -163,13 +165,15 @@ def _coverage(reached: _Reached) -> Coverage:
 
 def _gaps(reached: _Reached, by: set[str]) -> tuple[Gap, ...]:
     arms, statements = _numbers(by, "a"), _numbers(by, "s")
+    missed = {line for n, line in enumerate(reached.statements) if n not in statements}
     gaps = [
         Gap(line=line, words=mark_text(words, characters=_WORDS))
         for number, (line, words) in enumerate(reached.arms)
-        if number not in arms
+        if number not in arms and line not in missed  # what is not run at all says it already
     ]
-    lines = {line for n, line in enumerate(reached.statements) if n not in statements}
-    gaps += [Gap(line=first, words=mark_text(_never(first, last))) for first, last in _spans(lines)]
+    gaps += [
+        Gap(line=first, words=mark_text(_never(first, last))) for first, last in _spans(missed)
+    ]
     return tuple(sorted(gaps, key=lambda gap: gap.line))
 
 
@@ -189,7 +193,7 @@ def _spans(lines: set[int]) -> list[tuple[int, int]]:
 
 
 def _numbers(notes: set[str], kind: str) -> set[int]:
-    return {int(n[1:]) for n in notes if n[:1] == kind and n[1:].isascii() and n[1:].isdigit()}
+    return {int(note[1:]) for note in notes if note[:1] == kind and _NUMBER.fullmatch(note[1:])}
 
 
 def _range(places: Sequence[object]) -> range:
