@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -34,7 +35,9 @@ from factories import make_submission
 from postgres_server import PostgresServer, find_programs
 from storekit import bulk_submission, fill
 
+from toolstore.copying import copy_rows
 from toolstore.files import DATABASE_NAME
+from toolstore.index import database_at
 from toolstore.listing import summaries_sync
 from toolstore.models import Lifecycle, ToolRef
 from toolstore.search import Bm25Index
@@ -47,7 +50,7 @@ LIST = (
 )
 PAGE = 50
 IN_MEMORY = 20_000
-"""Up to so many tools the index in memory is built for comparison; more take minutes."""
+"""Up to so many tools everything is read; more take minutes."""
 
 QUERIES = {
     "find, words of one tool": "rank tree 4242",
@@ -152,20 +155,20 @@ async def in_process(
         await row("1000 x head", repeats, heads)
         await row(f"first page of {PAGE}", repeats, first_page)
         await row(f"page of {PAGE} in the middle", repeats, middle_page)
-        for what, query in QUERIES.items():
-            assert await store.search(query, 10)
-            await row(what, repeats, lambda query=query: store.search(query, 10))  # type: ignore[misc]
+        rows += [
+            await measure(database, what, repeats, partial(store.search, query, 10))
+            for what, query in QUERIES.items()
+        ]
         await row("get one, verified", repeats, lambda: store.get(ToolRef(name=middle)))
         await row("admit one", repeats, admit)
         await row("summaries of all", few, lambda: store.summaries([Lifecycle.APPROVED]))
         if tools <= IN_MEMORY:
             rows += await in_memory(database, store, few)
-        await row("verify everything", 1, store.verify)
     return rows
 
 
 async def in_memory(database: str, store: ToolStore, repeats: int) -> list[Row]:
-    """What a search would wait for, were the index not kept."""
+    """What a search would wait for, were the index not kept; and what an audit takes."""
     documents = await store.search_documents()
 
     async def build() -> object:
@@ -174,6 +177,7 @@ async def in_memory(database: str, store: ToolStore, repeats: int) -> list[Row]:
     return [
         await measure(database, "search documents, verified", repeats, store.search_documents),
         await measure(database, "build an index in memory", repeats, build),
+        await measure(database, "verify everything", 1, store.verify),
     ]
 
 
@@ -218,33 +222,40 @@ def postgres() -> Iterator[str | None]:
             server.stop()
 
 
-def on_sqlite(tools: int, repeats: int) -> list[Row]:
-    """Fill a folder and measure, whole processes as well."""
-    with tempfile.TemporaryDirectory() as home:
-        folder = Path(home) / "store"
-        fill(folder, tools)
-        listing = [sys.executable, "-m", "runtime", "tools", "list"]
-        quick = [sys.executable, "-c", LIST, str(folder)]
-        few = max(repeats // 4, 1)
-        rows = [
-            measure_process("toolkiln tools list", few, listing, Path(home)),
-            measure_process("a process that lists", few, quick, folder),
-            asyncio.run(measure("sqlite", "summaries_sync", few, lambda: _listed(folder))),
-        ]
-        with sqlite_row(folder) as ask:
-            return [*asyncio.run(in_process("sqlite", folder, tools, repeats, ask)), *rows]
+def on_sqlite(folder: Path, tools: int, repeats: int) -> list[Row]:
+    """Measure the store in `folder`, whole processes as well."""
+    listing = [sys.executable, "-m", "runtime", "tools", "list"]
+    quick = [sys.executable, "-c", LIST, str(folder)]
+    few = max(repeats // 4, 1)
+    with sqlite_row(folder) as ask:
+        rows = asyncio.run(in_process("sqlite", folder, tools, repeats, ask))
+    return [
+        *rows,
+        measure_process("toolkiln tools list", few, listing, folder.parent),
+        measure_process("a process that lists", few, quick, folder),
+        asyncio.run(measure("sqlite", "summaries_sync", few, lambda: _listed(folder))),
+    ]
 
 
 async def _listed(folder: Path) -> object:
     return summaries_sync(folder)
 
 
-def on_postgres(tools: int, repeats: int) -> tuple[list[Row], str | None]:
-    """Fill a database and measure; and the version of the server."""
+def on_postgres(folder: Path, tools: int, repeats: int) -> tuple[list[Row], str | None]:
+    """Put what is in `folder` into a database and measure; and the version of the server."""
     with postgres() as url:
         if url is None:
             return [], None
-        fill(url, tools)
+        source, target = database_at(folder), database_at(url)
+        target.prepare()
+        with (
+            source.connect(writes=False) as taken,
+            taken.begin(),
+            target.connect(writes=True) as given,
+            given.begin(),
+        ):
+            copy_rows(taken, given, lambda _what, _done, _count: None)
+            target.after_bulk(given)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")  # what the server does by itself within minutes
             version = str(connection.info.parameter_status("server_version"))
@@ -259,9 +270,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     given = parser.parse_args()
-    rows = on_sqlite(given.tools, given.repeats)
-    more, server = on_postgres(given.tools, given.repeats)
-    rows += more
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home) / "store"
+        fill(folder, given.tools)
+        # The server first: measuring adds a few tools.
+        more, server = on_postgres(folder, given.tools, given.repeats)
+        rows = [*on_sqlite(folder, given.tools, given.repeats), *more]
     print(
         f"{given.tools} tools; Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server or 'not installed'}"
