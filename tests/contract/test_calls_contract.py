@@ -1,0 +1,110 @@
+"""Recorded calls and the forms of versions, on every database that a store can be kept in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from factories import NOON, make_submission
+from store_places import Place
+
+from policies.outcomes import Outcome
+from policies.value import sha256_digest
+from toolstore.calls import CallBody, CallRecord
+from toolstore.store import ToolStore
+
+LONG_AGO = NOON - timedelta(days=1000)
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[ToolStore]:
+    async with await ToolStore.open(place.location) as opened:
+        yield opened
+
+
+async def version_in(store: ToolStore, name: str = "double") -> str:
+    return (await store.admit(make_submission(name), actor="ada")).digest
+
+
+def record(version: str, number: int, *, days: int = 0, body: bool = True) -> CallRecord:
+    return CallRecord(
+        version=version,
+        session="session-1",
+        tenant="ada",
+        arguments_digest=sha256_digest(b"%d" % number),
+        result_digest=sha256_digest(b"result"),
+        outcome=Outcome.RETURNED,
+        execute_seconds=0.25,
+        total_seconds=0.5,
+        memory_bytes=5_000_000_000,
+        at=NOON + timedelta(days=days),
+        body=CallBody(arguments={"number": number}, value=number * 2) if body else None,
+    )
+
+
+async def keep(store: ToolStore, *records: CallRecord, limit: int = 100) -> None:
+    await store.record_calls(records, keep=limit, before=LONG_AGO)
+
+
+async def test_calls_come_back_latest_first(store: ToolStore) -> None:
+    version = await version_in(store)
+    first, second = record(version, 1), record(version, 2, body=False)
+    await keep(store, first, second)
+
+    assert await store.calls_of(version, limit=10) == (second, first)
+    assert await store.calls_of(version, limit=10, with_body=True) == (first,)
+    assert await store.calls_of(version, limit=1) == (second,)
+    assert (await store.verify()).intact
+
+
+async def test_calls_are_forgotten_by_number_and_by_age(store: ToolStore) -> None:
+    one, other = await version_in(store), await version_in(store, "treble")
+    await keep(store, *(record(one, number) for number in range(6)), record(other, 9))
+    await keep(store, record(one, 6), limit=3)
+    assert [call.body for call in await store.calls_of(one, limit=10)] == [
+        CallBody(arguments={"number": number}, value=number * 2) for number in (6, 5, 4)
+    ]
+    assert len(await store.calls_of(other, limit=10)) == 1
+
+    late = record(one, 7, days=2)
+    await store.record_calls([late], keep=100, before=NOON + timedelta(days=1))
+    assert await store.calls_of(one, limit=10) == (late,)
+    assert await store.calls_of(other, limit=10) == ()
+
+
+async def test_a_body_stays_as_long_as_a_call_has_it(store: ToolStore) -> None:
+    version = await version_in(store)
+    await keep(store, record(version, 1), record(version, 1, days=5))
+    await store.record_calls([], keep=100, before=NOON + timedelta(days=1))
+
+    (left,) = await store.calls_of(version, limit=10, with_body=True)
+    assert left.body == CallBody(arguments={"number": 1}, value=2)
+
+
+async def test_only_approved_versions_of_that_form_are_found(store: ToolStore) -> None:
+    one, other = await version_in(store), await version_in(store, "treble")
+    await store.note_form(one, normal="n1", shape="s")
+    await store.note_form(one, normal="n1", shape="s")
+    await store.note_form(other, normal="n2", shape="s")
+
+    assert [ref.digest for ref in await store.approved_alike(normal="n1", limit=9)] == [one]
+    assert {ref.name for ref in await store.approved_alike(shape="s", limit=9)} == {
+        "double",
+        "treble",
+    }
+    assert len(await store.approved_alike(shape="s", limit=1)) == 1
+    assert await store.approved_alike(normal="n1", shape="other", limit=9) == ()
+    await store.revoke(one, actor="ada", reason="no")
+    assert await store.approved_alike(normal="n1", limit=9) == ()
+
+
+async def test_a_body_that_is_not_what_was_put_in_is_left_out(
+    place: Place, store: ToolStore
+) -> None:
+    version = await version_in(store)
+    await keep(store, record(version, 1), record(version, 2, body=False))
+    place.tamper("UPDATE call_body SET digest = 'sha256:0'")
+
+    assert [call.body for call in await store.calls_of(version, limit=10)] == [None]
+    assert await store.calls_of(version, limit=10, with_body=True) == ()

@@ -1,0 +1,157 @@
+"""Upgrades are run beside what they replace, and what the store has is not stored again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from toolmaking import adder, asks, says
+
+from policies.outcomes import Outcome
+from policies.replay import Difference, InputOrigin
+from policies.source import Example, ToolSource
+from runtime.events import CallFinished, RequestStarted
+from runtime.models.scripted import ScriptedModel
+from runtime.settings import Settings
+from runtime.wiring import Runtime, open_runtime
+from sandbox.docker_sandbox import DockerSandbox
+from toolstore.models import ToolRef
+
+POLICY = (
+    files("policies").joinpath("profiles/local.toml").read_text("utf-8")
+    + "\n[replay]\nbodies = true\nredact = ['\\d{6,}']\n"
+)
+
+
+@pytest.fixture
+async def keeping(tmp_path: Path, sandbox: DockerSandbox) -> AsyncIterator[Runtime]:
+    """A runtime whose policy keeps what goes into calls."""
+    policy = tmp_path / "keeping.toml"
+    policy.write_text(POLICY + 'on_difference = "review"\n', "utf-8")
+    settings = Settings(home=tmp_path / "keeping", policy=str(policy))
+    async with open_runtime(settings=settings, sandbox=sandbox) as opened:
+        yield opened
+
+
+async def calls_of(runtime: Runtime, name: str) -> list[object]:
+    await runtime.recorder.flush()
+    version = await runtime.store.get(ToolRef(name=name))
+    return [
+        (call.session is not None, call.outcome, call.body)
+        for call in await runtime.store.calls_of(version.digest, limit=100)
+    ]
+
+
+async def test_calls_are_recorded_without_bodies_unless_the_policy_wants_them(
+    runtime: Runtime, keeping: Runtime
+):
+    for each in (runtime, keeping):
+        assert (await each.define_tool(adder("plus_two", 2))).admitted
+        assert (await each.call_tool("plus_two", {"a": 1})).content == 3
+    model = ScriptedModel.of([asks("plus_two", {"a": 7654321}), says("done")])
+    async with keeping.session(model=model) as session:
+        await session.send("go")
+
+    assert await calls_of(runtime, "plus_two") == [(False, Outcome.RETURNED, None)]
+    (of_session, redacted), (of_person, whole) = (
+        (call[0], call[2])  # type: ignore[index]
+        for call in await calls_of(keeping, "plus_two")
+    )
+    assert (of_session, of_person) == (True, False)
+    assert redacted.redacted
+    assert "7654321" not in redacted.model_dump_json()
+    assert (whole.arguments, whole.value, whole.redacted) == ({"a": 1}, 3, False)
+
+
+async def test_an_upgrade_that_behaves_otherwise_waits_for_a_person(keeping: Runtime):
+    await keeping.define_tool(adder("plus_two", 2))
+    for number in (5, 1000, -3):
+        await keeping.call_tool("plus_two", {"a": number})
+    await keeping.recorder.flush()
+
+    same = await keeping.define_tool(adder("plus_two", 2, spelling="sum((a, {}))"))
+    assert same.admitted
+    assert same.evidence is not None
+    assert same.evidence.replay is not None
+    assert same.evidence.replay.count(InputOrigin.RECORDED) == 3
+    assert not same.evidence.replay.differences
+
+    # Its example holds: only who looks at what was called before can see the mistake.
+    other = await keeping.define_tool(adder("plus_two", 2, spelling="a + {} + (a == 1000)"))
+    assert other.needs_review
+    assert other.evidence is not None
+    assert other.evidence.replay is not None
+    (difference,) = other.evidence.replay.differences
+    assert difference.origin is InputOrigin.EARLIER
+    assert difference.difference is Difference.DIFFERS
+    assert difference.arguments == {"a": 1000}
+    assert "before, it returned 1002; now, it returned 1003" in other.to_text()
+    assert (await keeping.call_tool("plus_two", {"a": 1000})).content == 1002
+
+
+async def test_generated_inputs_make_up_for_calls_that_nobody_recorded(runtime: Runtime):
+    await runtime.define_tool(adder("plus_two", 2))
+    changed = await runtime.define_tool(adder("plus_two", 2, spelling="a + {} if a > 0 else a"))
+
+    assert changed.admitted  # the profile `local` lets differences through, and says them
+    assert changed.evidence is not None
+    assert changed.evidence.replay is not None
+    assert changed.evidence.replay.differences
+    assert [f.rule for f in changed.findings] == ["TR401"]
+
+
+async def test_a_tool_that_is_there_is_the_answer(runtime: Runtime):
+    results: list[str] = []
+    offered: list[tuple[str, ...]] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, CallFinished):
+            results.append(event.result.content)
+        if isinstance(event, RequestStarted):
+            offered.append(event.tools)
+
+    await runtime.define_tool(adder("plus_two", 2))
+    by_text = adder("add_a_pair", 2)
+    by_behaviour = adder("two_more", 2, spelling="sum((a, {}))")
+    model = ScriptedModel.of(
+        [
+            asks("define_tool", by_text.to_json()),
+            asks("plus_two", {"a": 40}),
+            asks("define_tool", by_behaviour.to_json()),
+            asks("define_tool", {**by_behaviour.to_json(), "insist": True}),
+            asks("two_more", {"a": 40}),
+            says("42"),
+        ]
+    )
+    async with runtime.session(model=model, on_event=on_event) as session:
+        assert (await session.send("add two to 40")).text == "42"
+
+    assert "the store has this tool already, as plus_two@1" in results[0]
+    assert "its code is the same but for names" in results[0]
+    assert "plus_two" in offered[1]
+    assert '"result":42' in results[1]
+    assert "gave the same answers on" in results[2]
+    assert "Admitted as two_more@1" in results[3]
+    assert '"result":42' in results[4]
+    assert set(runtime.loader.names()) == {"plus_two", "two_more"}
+
+
+async def test_what_only_looks_alike_and_new_versions_are_no_duplicates(runtime: Runtime):
+    await runtime.define_tool(adder("plus_two", 2))
+    assert (await runtime.define_tool(adder("plus_three", 3))).admitted
+    described = adder("plus_two", 2).model_copy(update={"description": "Adds a pair to a number."})
+    renewed = await runtime.define_tool(described)
+    assert renewed.ref == "plus_two@2"
+    assert renewed.admitted
+    rare = ToolSource(
+        name="rarely_three",
+        description="Adds two, and three to a million.",
+        code=adder("rarely_three", 2, spelling="a + {} + (a == 10**6)").code,
+        examples=(
+            Example(arguments={"a": 1}, returns=3),
+            Example(arguments={"a": 10**6}, returns=10**6 + 3),
+        ),
+    )
+    assert (await runtime.define_tool(rare)).admitted
