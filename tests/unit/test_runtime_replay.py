@@ -28,7 +28,7 @@ JSON = st.recursive(
 
 
 def returned(value: object, seconds: float | None = None) -> Answer:
-    return Answer(outcome=Outcome.RETURNED, value=value, wall_seconds=seconds)  # type: ignore[arg-type]
+    return Answer(outcome=Outcome.RETURNED, value=value, wall_seconds=seconds)
 
 
 def raised(error: str) -> Answer:

@@ -1,0 +1,150 @@
+"""A call never waits for its record and never fails by it; what cannot be kept is counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from factories import NOON, make_source, make_submission
+from pydantic import JsonValue
+
+from policies.config import PolicyProfile, load_profile
+from policies.outcomes import Outcome
+from policies.permissions import Permissions
+from policies.value import JsonObject
+from runtime import recorder as recording
+from runtime.recorder import CallRecorder, SeenCall
+from sandbox.base import ExecutionResult, Posture
+from toolstore.models import ToolVersion
+from toolstore.store import ToolStore
+
+LOCAL = files("policies").joinpath("profiles/local.toml").read_text("utf-8")
+POSTURE = Posture.model_validate(
+    {
+        "uid": 65534,
+        "gid": 65534,
+        "groups": (),
+        "capabilities_effective": "0",
+        "capabilities_bounding": "0",
+        "no_new_privileges": True,
+        "seccomp_mode": 2,
+        "interfaces": ("lo",),
+        "root_read_only": True,
+        "writable_mounts": (),
+        "memory_limit_bytes": None,
+        "pids_limit": None,
+        "rlimits": {},
+        "environment": (),
+        "kernel": "",
+        "python": "",
+    }
+)
+
+
+def profile(text: str = "bodies = true") -> PolicyProfile:
+    return load_profile(f"{LOCAL}\n[replay]\n{text}\n", origin="test")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ToolStore]:
+    async with await ToolStore.open(tmp_path / "tools") as opened:
+        yield opened
+
+
+def recorder(store: ToolStore, text: str = "bodies = true") -> CallRecorder:
+    return CallRecorder(
+        store, profile(text), secrets={"KEY": "s3cret-value"}.get, tenant="ada", clock=lambda: NOON
+    )
+
+
+def seen(version: ToolVersion, arguments: JsonObject, value: JsonValue = 1) -> SeenCall:
+    result = ExecutionResult.model_construct(
+        outcome=Outcome.RETURNED, value=value, image_digest="sha256:0", posture=POSTURE
+    )
+    return SeenCall(version, arguments, result, None)
+
+
+async def test_what_waits_is_kept_when_the_runtime_closes(store: ToolStore):
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store)
+    for number in range(450):
+        records.note(seen(version, {"number": number}))
+    await records.close()
+    records.note(seen(version, {"number": 1000}))
+
+    kept = await store.calls_of(version.digest, limit=1000)
+    assert len(kept) == 450
+    assert kept[0].body is not None
+    assert kept[0].body.arguments == {"number": 449}
+    assert records.lost == 0
+
+
+async def test_a_store_that_takes_nothing_costs_records_and_no_call(store: ToolStore):
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store)
+    await store.close()
+    records.note(seen(version, {"number": 1}))
+    records.note(seen(version, {"number": "\ud800"}))
+    await records.close()
+    assert records.lost == 2
+
+
+async def test_more_than_can_wait_is_let_go_and_counted(
+    store: ToolStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recording, "MOST_WAITING", 5)
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store)
+    for number in range(8):
+        records.note(seen(version, {"number": number}))
+    await records.close()
+    assert len(await store.calls_of(version.digest, limit=10)) == 5
+    assert records.lost == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "kept"),
+    [
+        ("bodies = true", {"number": 1}, True),
+        ("bodies = false", {"number": 1}, False),
+        ("bodies = true\nbody_bytes = 64", {"text": "x" * 64}, False),
+    ],
+)
+async def test_bodies_are_kept_where_the_policy_says_so_and_they_are_small(
+    store: ToolStore, settings: str, arguments: JsonObject, kept: bool
+):
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store, settings)
+    records.note(seen(version, arguments))
+    await records.close()
+    (call,) = await store.calls_of(version.digest, limit=10)
+    assert (call.body is not None) is kept
+
+
+async def test_nothing_is_recorded_where_the_policy_says_so(store: ToolStore):
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store, "calls = false")
+    records.note(seen(version, {"number": 1}))
+    await records.close()
+    assert await store.calls_of(version.digest, limit=10) == ()
+
+
+async def test_secrets_of_the_tool_are_struck_out_and_requests_are_not_kept(store: ToolStore):
+    granted = make_source().model_copy(update={"permissions": Permissions(secrets=("KEY",))})
+    version = await store.admit(make_submission(), actor="ada")
+    secretive = version.model_copy(update={"source": granted})
+    reaching = granted.model_copy(
+        update={"permissions": Permissions(secrets=("KEY",), hosts=("https://a.example/",))}
+    )
+    records = recorder(store)
+    records.note(seen(secretive, {"text": "it is s3cret-value."}, ["s3cret-value"]))
+    records.note(seen(version.model_copy(update={"source": reaching}), {"text": "x"}))
+    await records.close()
+
+    of_request, of_secret = await store.calls_of(version.digest, limit=10)
+    assert of_request.body is None
+    assert of_secret.body is not None
+    assert of_secret.body.redacted
+    assert "s3cret" not in of_secret.model_dump_json()
