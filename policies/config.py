@@ -28,6 +28,7 @@ from policies.rules import (
     TrialsWereReal,
 )
 from policies.sequential import CanarySettings
+from policies.signatures import SignatureSettings
 from policies.upgrades import BehavesAsBefore
 from policies.value import Value, canonical_json, sha256_digest
 from policies.waivers import Waiving
@@ -282,6 +283,8 @@ class PolicyProfile(Value):
     lifecycle: LifecycleSettings = LifecycleSettings()
     replay: ReplaySettings = ReplaySettings()
     duplicates: DuplicateSettings = DuplicateSettings()
+    signatures: SignatureSettings = SignatureSettings()
+    """Whose keys must have vouched for a version before it is called."""
     access: AccessSettings = AccessSettings()
 
     @property
@@ -431,6 +434,7 @@ def _keys_of(section: str) -> list[str]:
         "lifecycle.canary": CanarySettings,
         "replay": ReplaySettings,
         "duplicates": DuplicateSettings,
+        "signatures": SignatureSettings,
         "access": AccessSettings,
     }
     if section.startswith("secrets."):

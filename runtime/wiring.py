@@ -37,6 +37,7 @@ from runtime.review.shown import Shown
 from runtime.secrets import SecretSource
 from runtime.sessions import Session
 from runtime.settings import Api, Settings, read_settings
+from runtime.storekeys import open_signed_store
 from runtime.tools import CallContext, Tool, ignore_progress
 from runtime.toolset import Toolset
 from runtime.transcript import Transcript
@@ -439,7 +440,7 @@ async def open_runtime(
     authorizer_of(profile)  # what is not exactly understood fails here, and not in mid-session
     # Everything of a person's is in here; others have no business in it.
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await ToolStore.open(settings.store_location)
+    store = await open_signed_store(settings, signatures=profile.signatures)
     runtime = Runtime(
         settings=settings, profile=profile, store=store, sandbox=sandbox, progress=progress
     )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from runtime.errors import UsageError
+from runtime.storekeys import open_signed_store
 from toolstore.errors import ToolStoreError
 from toolstore.models import ToolRef, ToolVersion
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[ToolStore]:
     """The store under the home, closed when the block ends."""
-    from toolstore.store import ToolStore  # noqa: PLC0415 - the database takes time to import
-
-    async with await ToolStore.open(settings.store_location) as store:
+    async with await open_signed_store(settings) as store:
         yield store
 
 

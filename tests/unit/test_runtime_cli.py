@@ -19,6 +19,7 @@ from runtime.cli.failures import exit_code_of
 from runtime.cli.program import COMMANDS, hoist, run
 from runtime.errors import ExitCode, ModelUnavailableError, SettingsError, UsageError
 from sandbox.errors import SandboxLostError, SandboxPostureError, SandboxUnavailableError
+from toolstore.attest.keys import KeyRing
 from toolstore.errors import (
     StoreBusyError,
     StoreDamagedError,
@@ -52,7 +53,8 @@ def fill(home: Path) -> Fill:
     """Puts submissions into the store, in order; answers their digests."""
 
     async def admit(submissions: tuple[Submission, ...]) -> list[str]:
-        async with await ToolStore.open(home / "store") as store:
+        keys = KeyRing(home / "keys")
+        async with await ToolStore.open(home / "store", keys=keys) as store:
             return [(await store.admit(each, actor="ann")).digest for each in submissions]
 
     return lambda *submissions: asyncio.run(admit(submissions))
@@ -308,7 +310,10 @@ def test_export_writes_what_import_would_read(
     written = (tmp_path / "double.json").read_bytes()
     capsysbinary.readouterr()
     assert run(["tools", "export", "double@1"]) == ExitCode.OK
-    assert capsysbinary.readouterr().out == written
+    # The seal says when it was made.
+    again, first = (json.loads(text) for text in (capsysbinary.readouterr().out, written))
+    assert (again.pop("seal") is not None, first.pop("seal") is not None) == (True, True)
+    assert again == first
     assert json.loads(written)["source"]["name"] == "double"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from policies.display import escape_text
+from runtime.cli import storechecks, storekeys
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import AsJson, json_of, print_json, print_lines
 from runtime.errors import ExitCode
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
     from policies.value import JsonObject
 
 app = typer.Typer(
-    no_args_is_help=True, help="Bring the store's tables up to date, or copy it elsewhere."
+    no_args_is_help=True, help="Check the store and its signatures, migrate it, copy it elsewhere."
 )
+app.command()(storechecks.verify)
+app.command()(storechecks.checkpoint)
+app.command()(storechecks.sign)
+app.add_typer(storekeys.app, name="keys")
 
 _STEP_SECONDS = 0.5
 """How often progress is told."""
@@ -61,6 +67,7 @@ def migrate(
 
 @app.command()
 def copy(
+    ctx: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="FROM", help="Folder of a store, or postgresql://… .")
     ],
@@ -68,16 +75,23 @@ def copy(
         str, typer.Argument(metavar="TO", help="Empty or missing folder, or empty database.")
     ],
     *,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Check no signatures: it was never signed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy a whole store into an empty place, verified on both sides, or nothing.
 
+    Signatures are checked with the keys of this home.
+
     Keep passwords in ~/.pgpass or PGPASSWORD: other users can see the command line.
     """
-    from toolstore.copying import copy_store  # noqa: PLC0415 - `--help` does without
+    from runtime.storekeys import key_guard  # noqa: PLC0415 - `--help` does without
+    from toolstore.copying import copy_store  # noqa: PLC0415 - same
     from toolstore.index import database_at  # noqa: PLC0415 - same
 
-    report = copy_store(database_at(source), database_at(target), _Teller())
+    guard = None if unsigned else partial(key_guard, settings_of(ctx))
+    report = copy_store(database_at(source), database_at(target), _Teller(), guard)
     if as_json:
         print_json(json_of(report))
         return

@@ -1,0 +1,143 @@
+"""`toolkiln store keys`: with what this host signs, and whose signatures count."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from policies.statements import Role
+from runtime.cli.invocation import settings_of
+from runtime.cli.output import AsJson, json_of, print_columns, print_json, say
+from runtime.errors import UsageError
+from runtime.storekeys import key_ring
+
+if TYPE_CHECKING:
+    from toolstore.attest.trust import Ring, TrustedKey
+
+app = typer.Typer(no_args_is_help=True, help="With what this host signs, and whom it trusts.")
+
+RoleArgument = Annotated[Role, typer.Argument(help="linter, sandbox, reviewer or admitter.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Identity, or its beginning.")]
+
+
+@app.callback()
+def _group() -> None:
+    """With what this host signs, and whom it trusts."""
+
+
+@app.command("list")
+def list_keys(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the trusted keys: role, identity, person, since and until when, where it signs."""
+    ring = key_ring(settings_of(ctx)).ring()
+    if as_json:
+        print_json(json_of(ring))
+        return
+    print_columns([_row(ring, key) for key in ring.keys], _HEADS)
+
+
+@app.command()
+def rotate(ctx: typer.Context, role: RoleArgument, *, as_json: AsJson = False) -> None:
+    """Give a role a new key; what the old one signed until now goes on counting."""
+    _tell(key_ring(settings_of(ctx)).rotate(role), as_json=as_json)
+
+
+@app.command()
+def person(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The principal, as it decides in reviews.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key of their own for somebody who decides on this host, or a new one."""
+    if not name.isprintable() or not name.strip():
+        raise UsageError(f"{name!r} is no name of a person: give printable characters")
+    _tell(key_ring(settings_of(ctx)).add_person(name), as_json=as_json)
+
+
+@app.command()
+def use(
+    ctx: typer.Context,
+    role: RoleArgument,
+    uri: Annotated[str, typer.Argument(help="A signer: hsm:…, awskms:…, gcpkms:…, azurekms:… .")],
+    *,
+    public_key: Annotated[
+        Path, typer.Option("--public-key", metavar="FILE", help="Its public key, in PEM.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Let a role sign with a key that is not on this host."""
+    _tell(key_ring(settings_of(ctx)).use(role, uri, public_key.read_bytes()), as_json=as_json)
+
+
+@app.command()
+def export(ctx: typer.Context) -> None:
+    """Print the public keys as JSON, for `keys trust` on another host."""
+    print_json(json_of(key_ring(settings_of(ctx)).public_keys()))
+
+
+@app.command()
+def trust(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `keys export` printed elsewhere; - reads it.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Let the keys of another host count here, for their roles. Ask its owner whether it is it."""
+    from pydantic import ValidationError  # noqa: PLC0415 - `--help` does without
+
+    from toolstore.attest.keys import PublicKeys  # noqa: PLC0415 - same
+
+    text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        keys = PublicKeys.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise UsageError(f"{file} is nothing that `keys export` printed: {problem}") from None
+    added = key_ring(settings_of(ctx)).trust(keys)
+    if as_json:
+        print_json([json_of(key) for key in added])
+        return
+    print_columns([_cells(key, "") for key in added], _HEADS)
+    if not added:
+        say("all of them were trusted already")
+
+
+@app.command()
+def distrust(
+    ctx: typer.Context,
+    key: KeyArgument,
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="What it signed before (UTC) goes on counting. Default: nothing does."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key count no more: what rests on it is not loaded any longer."""
+    at = None if since is None else since.replace(tzinfo=since.tzinfo or UTC)
+    _tell(key_ring(settings_of(ctx)).distrust(key, since=at), as_json=as_json)
+
+
+_HEADS = ("ROLE", "KEY", "PERSON", "MADE", "UNTIL", "SIGNS WITH")
+
+
+def _tell(key: TrustedKey, *, as_json: bool) -> None:
+    if as_json:
+        print_json(json_of(key))
+    else:
+        print_columns([(key.role.value, key.keyid, key.person or "")], ("ROLE", "KEY", "PERSON"))
+
+
+def _row(ring: Ring, key: TrustedKey) -> tuple[str, ...]:
+    places = (*ring.signers.values(), *ring.people.values())
+    return _cells(key, next((place.uri for place in places if place.keyid == key.keyid), ""))
+
+
+def _cells(key: TrustedKey, uri: str) -> tuple[str, ...]:
+    until = "" if key.valid_until is None else key.valid_until.isoformat(timespec="seconds")
+    made = key.made_at.isoformat(timespec="seconds")
+    return (key.role.value, key.keyid[:16], key.person or "", made, until, uri)
