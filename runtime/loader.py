@@ -28,7 +28,7 @@ from runtime.equipment import Equipment, image_digest
 from runtime.messages import ToolSpec
 from runtime.outcome import CallOutcome
 from runtime.recorder import SeenCall
-from runtime.redecision import Redecision
+from runtime.redecision import Redecision, has_lapsed
 from runtime.tools import CallContext, ToolAnswer
 from runtime.verdicts import error_text, stopped_text
 from runtime.watch import CallStoppedError, CallWatch
@@ -36,6 +36,7 @@ from sandbox.artefacts import Artefact
 from sandbox.base import ExecutionResult, Program, Sandbox
 from sandbox.errors import PackagesRefusedError
 from sandbox.files import FilesRefusedError
+from toolstore.attest.errors import NotInForceError
 from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.models import Lifecycle, Place, ToolRef, ToolVersion, version_digest
@@ -229,7 +230,12 @@ class ToolLoader:
             ToolNotCallableError: Its state forbids calling it, or the policy does by now.
             StoreDamagedError: The stored bytes are not what was approved.
         """
-        return await self._redecision.check(await self._store.get(ref, session=session))
+        try:
+            found = await self._store.get(ref, session=session)
+        except NotInForceError:
+            await self._redecision.set_aside(ref)
+            raise
+        return await self._redecision.check(found)
 
     async def resolve(self, ref: ToolRef) -> ToolVersion:
         """The version that `ref` means outside of sessions, verified.
@@ -316,11 +322,12 @@ class ToolLoader:
             raise _RefusedError(_arguments_text(version, problems))
         await self.refresh()
         place = self._places.get(version.digest)
-        if place is None or place.session not in {None, scope.session}:
+        elsewhere = place is None or place.session not in {None, scope.session}
+        if elsewhere or has_lapsed(version, utc_now()):
             # Replaced or taken back since it was loaded; replaced ones may finish their request.
             exact = ToolRef(name=version.name, digest=version.digest)
             try:
-                version = await self._store.get(exact, session=scope.session)
+                version = await self.find(exact, session=scope.session)
             except ToolNotCallableError as error:
                 raise _RefusedError(str(error)) from None
         asking = scope.principal or self._equipment.asking

@@ -16,7 +16,7 @@ from policies.waivers import in_force
 from runtime.authorize import admitted_by, author_of, resource_of
 from runtime.equipment import Equipment
 from toolstore.errors import ToolNotCallableError
-from toolstore.models import ToolVersion
+from toolstore.models import ToolRef, ToolVersion
 from toolstore.store import CALLABLE, ToolStore
 
 
@@ -46,9 +46,11 @@ def decide_again(version: ToolVersion, equipment: Equipment, at: datetime) -> De
 
 
 def has_lapsed(version: ToolVersion, at: datetime) -> bool:
-    """Whether a waiver that once counted for a version no longer does."""
+    """Whether a waiver or a person's yes that once counted for a version no longer does."""
     counting = in_force(version.waivers, digest=version.digest, at=at)
-    return len(counting) < len({(waiver.rule, waiver.principal) for waiver in version.waivers})
+    return len(counting) < len({(waiver.rule, waiver.principal) for waiver in version.waivers}) or (
+        not all(approval.counts(at) for approval in version.approvals)
+    )
 
 
 class Redecision:
@@ -88,6 +90,27 @@ class Redecision:
             raise ToolNotCallableError(str(after.ref), after.state.value, after.state_reason)
         self._passed.add(version.digest)
         return after
+
+    async def set_aside(self, ref: ToolRef) -> None:
+        """Send a version whose approval has ended back to review, where people can renew it.
+
+        Nothing happens where the policy in force allows it without that approval.
+
+        Raises:
+            ToolStoreError: The store could not keep that.
+        """
+        at = self._clock()
+        version = await self._store.find(ref)
+        if version.state not in CALLABLE or not has_lapsed(version, at):
+            return
+        decision = decide_again(version, self._equipment, at)
+        if not decision.allowed:
+            await self._store.decisions.decided_again(
+                version.digest,
+                decision,
+                policy=self._equipment.profile.text,
+                actor=self._equipment.tenant,
+            )
 
 
 async def stored_policy(store: ToolStore, digest: str) -> PolicyProfile | None:
