@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest
 from policies.evidence import Evidence
-from policies.signatures import DEFAULT_SIGNATURES
 from policies.statements import (
     Admission,
     BundlePredicate,
@@ -28,6 +27,7 @@ from policies.statements import (
     value_digest,
 )
 from policies.value import JsonObject, sha256_digest
+from policies.waivers import in_force
 from toolstore.attest.chain import Chain, Kept, check_in_force, read_chain
 from toolstore.attest.envelopes import Envelope, open_envelope
 from toolstore.attest.errors import AttestationError, NotInForceError
@@ -75,8 +75,21 @@ def check_bundle(
     except ValidationError:
         broken = Line(part="log", standing=Standing.BROKEN, detail="an event cannot be read")
         return BundleReport(ref=None, digest=bundle.digest, format=bundle.format, lines=(broken,))
-    lines = _Checker(bundle, document, evidence, details, trusted, at).run()
+    checker = _Checker(bundle, document, evidence, details, trusted, at)
+    lines = (*checker.run(), *checker.run_seal())
     return BundleReport(ref=bundle.ref, digest=bundle.digest, format=bundle.format, lines=lines)
+
+
+def check_document(
+    document: JsonObject, trusted: Mapping[str, TrustedKey], *, at: datetime
+) -> BundleReport:
+    """Say what holds of a version as its store has it: a bundle that nobody sealed yet."""
+    bundle = SignedBundle.model_validate({**document, "seal": None})
+    evidence = check_content(bundle)
+    checker = _Checker(bundle, document, evidence, bundle.details, trusted, at)
+    return BundleReport(
+        ref=bundle.ref, digest=bundle.digest, format=bundle.format, lines=checker.run()
+    )
 
 
 def _unsigned(bundle: Bundle) -> BundleReport:
@@ -109,7 +122,7 @@ class _Checker:
     lines: list[Line] = field(default_factory=list)
 
     def run(self) -> tuple[Line, ...]:
-        """All lines, from the digest to the seal."""
+        """All lines from the digest to the policy."""
         self.add(
             "version",
             Standing.HOLDS,
@@ -124,8 +137,13 @@ class _Checker:
         self.show_statements(opened)
         profile = self.check_policy()
         self.check_chain(profile)
-        self.check_seal()
         return tuple(self.lines)
+
+    def run_seal(self) -> tuple[Line, ...]:
+        """The line about the file as a whole."""
+        before = len(self.lines)
+        self.check_seal()
+        return tuple(self.lines[before:])
 
     def add(self, part: str, standing: Standing, detail: str) -> None:
         """A line that no key is behind."""
@@ -327,34 +345,44 @@ class _Checker:
     def check_thresholds(self, chain: Chain, profile: PolicyProfile) -> None:
         """As many keys and people as the policy wants, and none of it too old."""
         try:
-            check_in_force(chain, DEFAULT_SIGNATURES, self.at)
+            check_in_force(chain, profile.signatures, self.at)
         except NotInForceError as error:
             self.add("thresholds", Standing.MISSING, error.reason)
             return
         self.add("thresholds", Standing.HOLDS, f"as many keys vouch for it as {profile.name} wants")
 
     def decide_again(self, profile: PolicyProfile) -> None:
-        """The policy in the file, asked again about the evidence in the file."""
+        """The policy in the file, asked again about what is in the file, for then and for now."""
+        decided = [
+            (event.at, detail.decision)
+            for event, detail in zip(self.bundle.events, self.details, strict=True)
+            if detail.decision is not None
+        ]
+        at, said = decided[-1]
+        then, now = (profile.policy.decide(self.request(when)) for when in (at, self.at))
+        if said.allowed and not then.allowed:
+            standing = Standing.BROKEN
+            words = f"the policy in the file does not admit this: {'; '.join(then.reasons)}"
+        elif said.allowed and not now.allowed:
+            standing = Standing.MISSING
+            words = f"what it was admitted on has ended since: {'; '.join(now.reasons)}"
+        else:
+            standing, words = Standing.HOLDS, "asked again, the policy says the same of it"
+        self.add("again", standing, words)
+
+    def request(self, at: datetime) -> AdmissionRequest:
+        """What the policy is asked, with the approvals and waivers that count at that time."""
         birth = self.details[0].birth
-        if birth is None:
-            return
-        request = AdmissionRequest(
+        approvals = (detail.approval for detail in self.details if detail.approval is not None)
+        waivers = [detail.waiver for detail in self.details if detail.waiver is not None]
+        return AdmissionRequest(
             digest=self.bundle.digest,
             source=self.bundle.source,
             evidence=self.evidence,
-            author=birth.provenance.author,
-            approvals=tuple(d.approval for d in self.details if d.approval is not None),
+            author=birth.provenance.author if birth else "",
+            approvals=tuple(each for each in approvals if each.counts(at)),
+            waivers=in_force(waivers, digest=self.bundle.digest, at=at),
         )
-        said = next(d.decision for d in reversed(self.details) if d.decision is not None)
-        again = profile.policy.decide(request)
-        if said.allowed and not again.allowed:
-            self.add(
-                "again",
-                Standing.BROKEN,
-                f"the policy in the file does not admit this: {'; '.join(again.reasons)}",
-            )
-        else:
-            self.add("again", Standing.HOLDS, "asked again, the policy says the same of it")
 
     def check_seal(self) -> None:
         """The exporter's word on every byte of the file."""

@@ -6,7 +6,8 @@ is the word of others: shown, and never counted.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,12 +16,14 @@ from typing import Protocol, TypeVar
 from pydantic import AwareDatetime
 from sqlalchemy import Connection
 
+from policies.statements import Role, Statement
 from policies.value import Value, sha256_digest
 from toolstore import logbook, packing, reading, tables
 from toolstore.attest.guard import guard_of
 from toolstore.attest.trust import TrustedKey
 from toolstore.blobs import put_blobs, read_blobs
-from toolstore.bundlecheck import check_bundle
+from toolstore.bundle import SealedStatement
+from toolstore.bundlecheck import check_bundle, check_document
 from toolstore.bundlereport import BundleReport
 from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType
@@ -55,6 +58,17 @@ class OthersWord(Value):
     report: BundleReport
 
 
+class Signed(Value):
+    """Whose key signed one statement."""
+
+    kind: str
+    keyid: str
+    role: Role | None
+    """None for a key that is not trusted any more."""
+
+    person: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """Writes and reads what travels between stores."""
@@ -77,6 +91,34 @@ class Exchange:
             return packing.pack(connection, row, extras, at=self.clock())
 
         return await self.reads.run(work)
+
+    async def report(self, ref: ToolRef) -> BundleReport | None:
+        """Who vouches for a version here, and what holds of it; None in a store without keys.
+
+        Raises:
+            ToolNotFoundError: there is none.
+            StoreDamagedError: it is not what was put in.
+        """
+
+        def work(connection: Connection) -> BundleReport | None:
+            row = reading.find_row(connection, ref)
+            guard = guard_of(connection)
+            if guard is None:
+                return None
+            version = reading.load(connection, row)
+            document = packing.document_of(connection, row, version, guard)
+            return check_document(document, trusted_keys(connection), at=self.clock())
+
+        return await self.reads.run(work)
+
+    async def signatures(self, versions: Sequence[ToolVersion]) -> Mapping[str, Signed]:
+        """Who signed each statement about these versions, by its digest, as events name it.
+
+        The versions were verified when they were read; nothing is verified again here.
+        """
+        return await self.reads.run(
+            partial(_signatures, digests=[version.digest for version in versions])
+        )
 
     async def check(self, content: bytes) -> BundleReport:
         """What holds of a bundle, given the keys that this store trusts."""
@@ -108,6 +150,23 @@ def trusted_keys(connection: Connection) -> dict[str, TrustedKey]:
     """The keys that the store trusts, by their identity; none in a store without keys."""
     guard = guard_of(connection)
     return {} if guard is None else {key.keyid: key for key in guard.ring.ring().keys}
+
+
+def _signatures(connection: Connection, digests: Sequence[str]) -> dict[str, Signed]:
+    trusted = trusted_keys(connection)
+    found: dict[str, Signed] = {}
+    for digest, content in packing.envelopes_of(connection, digests).items():
+        envelope = SealedStatement.model_validate_json(content)
+        keyid = envelope.signatures[0].keyid
+        key = trusted.get(keyid)
+        statement = Statement.model_validate_json(base64.b64decode(envelope.payload))
+        found[digest] = Signed(
+            kind=statement.kind.value if statement.kind else "?",
+            keyid=keyid,
+            role=key.role if key else None,
+            person=key.person if key else None,
+        )
+    return found
 
 
 def _keep(writer: Writer, digest: str, content: bytes) -> ToolVersion:

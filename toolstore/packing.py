@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,6 +18,7 @@ from toolstore.attest.guard import Guard, guard_of
 from toolstore.attest.trust import TrustedKey
 from toolstore.blobs import as_bytes, read_blobs
 from toolstore.bundle import bundle_document, document_digest, export_bundle, write_bundle
+from toolstore.models import ToolVersion
 
 _attestation = tables.attestation.c
 
@@ -45,14 +47,29 @@ def pack(connection: Connection, row: VersionRow, extras: Extras, *, at: datetim
     guard = guard_of(connection)
     if guard is None:
         return export_bundle(version)
+    document = document_of(connection, row, version, guard, extras)
+    statement = bundle_statement(
+        ref=str(version.ref), version=version.digest, document=document_digest(document), at=at
+    )
+    return write_bundle(document, guard.ring.sign(statement, Kind.BUNDLE))
+
+
+def document_of(
+    connection: Connection,
+    row: VersionRow,
+    version: ToolVersion,
+    guard: Guard,
+    extras: Extras = NO_EXTRAS,
+) -> JsonObject:
+    """Everything about a verified version, before it is sealed."""
     events = tuple(logbook.events(connection, tables.event.c.version == row.digest))
     details = details_of(row, events)
     evidence, policy = evidence_digest(row, details), version.decision.policy_digest
     blobs = read_blobs(connection, [evidence, policy])
-    kept = _envelopes(connection, row.digest)
+    kept = envelopes_of(connection, [row.digest])
     order = dict.fromkeys(digest for detail in details for digest in detail.attestations or ())
     envelopes = [kept[digest] for digest in order]
-    document = bundle_document(
+    return bundle_document(
         version,
         evidence=json.loads(blobs[evidence]),
         events=events,
@@ -61,14 +78,13 @@ def pack(connection: Connection, row: VersionRow, extras: Extras, *, at: datetim
         envelopes=envelopes,
         keys=_keys(guard, envelopes),
     )
-    statement = bundle_statement(
-        ref=str(version.ref), version=version.digest, document=document_digest(document), at=at
+
+
+def envelopes_of(connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
+    """The statements about some versions, as kept, by their digest."""
+    query = select(_attestation.digest, _attestation.envelope).where(
+        _attestation.version.in_(digests)
     )
-    return write_bundle(document, guard.ring.sign(statement, Kind.BUNDLE))
-
-
-def _envelopes(connection: Connection, digest: str) -> dict[str, bytes]:
-    query = select(_attestation.digest, _attestation.envelope).where(_attestation.version == digest)
     return {kept: as_bytes(content) for kept, content in connection.execute(query)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 from pydantic import JsonValue
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from runtime.admission import Proof
     from runtime.messages import ToolSpec
     from runtime.settings import Settings
+    from toolstore.bundlereport import BundleReport
+    from toolstore.exchange import OthersWord, Signed
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check and change the tools in the store.")
 
@@ -92,34 +94,47 @@ def summaries_of(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolS
 
 @app.command()
 def show(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
-    """Show one version: source, schema, findings, trials, permissions, what changed, digest."""
+    """Show one version: source, schema, findings, trials, permissions, what changed, who signed."""
     settings = settings_of(ctx)
-    version, before = run_async(find_with_parent(settings, ref))
+    shown = run_async(_shown(settings, ref))
     if as_json:
-        print_json(version_json(version))
-    else:
-        show_version(settings, version, before)
+        signatures: list[JsonValue] | None = None
+        if shown.report is not None:
+            signatures = [json_of(line) for line in shown.report.lines]
+        others: list[JsonValue] = [json_of(word) for word in shown.others]
+        print_json({**version_json(shown.version), "signatures": signatures, "others": others})
+        return
+    from runtime.cli.signing import show_view  # noqa: PLC0415 - lists do without
+
+    print_rich(settings, *show_view(shown.version, shown.before, shown.report, shown.others))
 
 
-async def find_with_parent(settings: Settings, ref: str) -> tuple[ToolVersion, ToolVersion | None]:
-    """A version, verified, and the one that it came to replace."""
+class _Shown(NamedTuple):
+    """What `show` prints of one version."""
+
+    version: ToolVersion
+    before: ToolVersion | None
+    report: BundleReport | None
+    others: Sequence[OthersWord]
+
+
+async def _shown(settings: Settings, ref: str) -> _Shown:
+    """A version, verified, with who vouches for it, and the one that it came to replace."""
     async with open_store(settings) as store:
         version = await store.find(parse_ref(ref))
         require(settings, "read_source", version)
-        return version, await version_before(store, version)
+        return _Shown(
+            version,
+            await version_before(store, version),
+            await store.exchange.report(version.ref),
+            await store.exchange.words(version),
+        )
 
 
 def version_json(version: ToolVersion) -> JsonObject:
     """A version as JSON, with its reference."""
     fields: JsonObject = version.model_dump(mode="json")
     return {"ref": str(version.ref), **fields}
-
-
-def show_version(settings: Settings, version: ToolVersion, before: ToolVersion | None) -> None:
-    """Print a version as people review it."""
-    from runtime.cli.render import version_view  # noqa: PLC0415 - lists do without
-
-    print_rich(settings, *version_view(version, before))
 
 
 @app.command()
@@ -132,30 +147,44 @@ def history(
     """List the versions of a tool, oldest first, and every event in the log about it."""
     settings = settings_of(ctx)
 
-    versions, events = run_async(_history(settings, name))
+    versions, events, signed = run_async(_history(settings, name))
+    sequences = {version.digest: version.sequence for version in versions}
     if as_json:
         print_json(
             {
                 "versions": [version_json(version) for version in versions],
                 "events": [json_of(event) for event in events],
+                "signatures": {digest: json_of(each) for digest, each in signed.items()},
             }
         )
+    elif sys.stdout.isatty():
+        from runtime.cli.signing import history_view  # noqa: PLC0415 - lists do without
+
+        print_rich(settings, *history_view(events, sequences, signed))
     else:
-        sequences = {version.digest: version.sequence for version in versions}
-        rows = [_event_row(event, sequences) for event in events]
-        print_columns(rows, ("TIME", "VERSION", "EVENT", "STATES", "ACTOR", "REASON"))
+        print_columns([_event_row(event, sequences, signed) for event in events], _EVENT_HEADS)
 
 
 async def _history(
     settings: Settings, name: str
-) -> tuple[tuple[ToolVersion, ...], tuple[Event, ...]]:
+) -> tuple[tuple[ToolVersion, ...], tuple[Event, ...], Mapping[str, Signed]]:
     async with open_store(settings) as store:
         versions = await store.history(name)
         require(settings, "read_source", *versions)
-        return versions, await store.events(name)
+        return versions, await store.events(name), await store.exchange.signatures(versions)
 
 
-def _event_row(event: Event, sequences: Mapping[str, int]) -> tuple[str, ...]:
+_EVENT_HEADS: Final = (
+    *("TIME", "VERSION", "EVENT", "STATES", "ACTOR", "REASON"),
+    *("POLICY", "SIGNED BY"),
+)
+
+
+def _event_row(
+    event: Event, sequences: Mapping[str, int], signed: Mapping[str, Signed]
+) -> tuple[str, ...]:
+    from runtime.cli.signing import signers_of  # noqa: PLC0415 - lists do without
+
     return (
         f"{event.at:%Y-%m-%d %H:%M:%S}",
         f"{event.name}@{sequences.get(event.digest, '?')}",
@@ -163,6 +192,8 @@ def _event_row(event: Event, sequences: Mapping[str, int]) -> tuple[str, ...]:
         f"{event.from_state or '-'} -> {event.to_state}",
         event.actor,
         event.reason,
+        event.policy_digest or "",
+        ", ".join(signers_of(event, signed)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import JsonValue
@@ -23,19 +23,7 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from toolstore.bundlereport import BundleReport, Line
-
-_HEADS: Final = ("WHAT", "STANDING", "SIGNED BY", "WHEN", "DETAIL")
-_STYLES: Final = {
-    "holds": "green",
-    "untrusted": "yellow",
-    "aside": "dim",
-    "refused": "yellow",
-    "missing": "red",
-    "broken": "bold red",
-}
+    from toolstore.bundlereport import BundleReport
 
 
 def command(
@@ -55,6 +43,7 @@ def command(
     Nothing of this machine is used but the file and the keys that you name. Exit code 0 means
     that all of it holds and that every signature is by a key that you trust; else it is 1.
     """
+    from runtime.cli.signing import HEADS, cells_of, table_of  # noqa: PLC0415 - same
     from runtime.exporting.trustfiles import read_trust  # noqa: PLC0415 - other commands do without
     from toolstore.bundlecheck import check_bundle  # noqa: PLC0415 - same
     from toolstore.bundlereport import Verdict  # noqa: PLC0415 - same
@@ -73,50 +62,13 @@ def command(
             }
         )
     elif sys.stdout.isatty():
-        print_rich(settings_of(ctx), table_of(report))
+        print_rich(settings_of(ctx), table_of(report.lines))
     else:
-        print_columns([_cells(line) for line in report.lines], _HEADS)
+        print_columns([cells_of(line) for line in report.lines], HEADS)
     if not as_json:
         say(words_of(report))
     if report.verdict is not Verdict.TRUSTED:
         answer_no()
-
-
-def table_of(report: BundleReport) -> Table:
-    """The lines of a report for a terminal."""
-    from rich.table import Table  # noqa: PLC0415 - pipes do without
-    from rich.text import Text  # noqa: PLC0415 - same
-
-    from runtime.cli.render import one_line  # noqa: PLC0415 - same
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in _HEADS[:2]:
-        table.add_column(head, no_wrap=True)
-    for head in _HEADS[2:]:
-        table.add_column(head, overflow="fold")
-    for line in report.lines:
-        part, standing, *rest = _cells(line)
-        style = _STYLES[line.standing.value]
-        table.add_row(one_line(part), Text(standing, style=style), *map(one_line, rest))
-    return table
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    return (
-        line.part,
-        line.standing.value,
-        signer_words(line),
-        "" if line.at is None else f"{line.at:%Y-%m-%d %H:%M}",
-        line.detail,
-    )
-
-
-def signer_words(line: Line) -> str:
-    """Whose key it is, and which."""
-    if line.keyid is None:
-        return ""
-    who = line.person or (line.role.value if line.role else "?")
-    return f"{who} {line.keyid[:12]}"
 
 
 def words_of(report: BundleReport) -> str:
