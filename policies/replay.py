@@ -109,7 +109,10 @@ class Replay(Value):
 
     @property
     def summary(self) -> str:
-        """One sentence for people and models."""
+        """One sentence for people and models.
+
+        It names no recorded input: those are other callers', and the author's model reads it.
+        """
         if not self.runs:
             return f"not compared with {self.predecessor_ref}: {self.left_out}"
         kept = len(self.runs) - self.count(InputOrigin.GENERATED)
@@ -118,7 +121,9 @@ class Replay(Value):
             return f"behaves as {self.predecessor_ref} on {inputs}"
         kinds = Counter(run.difference.value.replace("_", " ") for run in self.differences)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        generated = (run for run in self.differences if run.origin is InputOrigin.GENERATED)
+        example = next(generated, None)
         return (
             f"behaves differently from {self.predecessor_ref} on {len(self.differences)} of "
-            f"{inputs} ({told}): {self.differences[0].detail}"
+            f"{inputs} ({told}){'' if example is None else f': {example.detail}'}"
         )

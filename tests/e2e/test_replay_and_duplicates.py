@@ -87,7 +87,11 @@ async def test_an_upgrade_that_behaves_otherwise_waits_for_a_person(keeping: Run
     assert difference.origin is InputOrigin.EARLIER
     assert difference.difference is Difference.DIFFERS
     assert difference.arguments == {"a": 1000}
-    assert "before, it returned 1002; now, it returned 1003" in other.to_text()
+    assert "before, it returned 1002; now, it returned 1003" in difference.detail
+    assert "behaves differently from plus_two@2 on 1 of" in other.to_text()
+    assert (
+        "100" not in other.to_text().partition("behaves differently")[2]
+    )  # a caller's, no author's
     assert (await keeping.call_tool("plus_two", {"a": 1000})).content == 1002
 
 

@@ -78,6 +78,14 @@ def test_evidence_keeps_few_bodies_and_none_of_what_is_the_same():
     assert "31 of 32 recorded and 0 generated" in found.summary
 
 
+def test_what_the_author_reads_names_no_input_of_other_callers():
+    recorded = replay(returned("their own"))
+    assert "their own" in recorded.runs[0].detail
+    assert "their own" not in recorded.summary
+    run = recorded.runs[0].model_copy(update={"origin": InputOrigin.GENERATED})
+    assert run.detail in recorded.model_copy(update={"runs": (*recorded.runs, run)}).summary
+
+
 def judged(verdict: Verdict, found: Replay | None, *, approved: bool = False) -> Verdict:
     source, schema = make_source(), make_schema()
     evidence = make_evidence(source, schema).model_copy(update={"replay": found})
