@@ -410,8 +410,10 @@ async def test_two_people_and_a_program_decide_at_once(folder: Path) -> None:
     "change",
     [
         "UPDATE channel SET weight = 1.0 WHERE channel = 'canary'",
-        "UPDATE channel SET channel = 'session', session = 'eve', weight = NULL "
-        "WHERE channel = 'canary'",
+        (
+            "UPDATE channel SET channel = 'session', session = 'eve', weight = NULL "
+            "WHERE channel = 'canary'"
+        ),
         "DELETE FROM channel WHERE channel = 'canary'",
         "UPDATE channel SET channel = 'canary', weight = 0.5 WHERE channel = 'stable'",
     ],
