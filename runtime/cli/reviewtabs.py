@@ -15,6 +15,7 @@ from policies.marking import Mark, SafeText
 from runtime.review.item import (
     Coverage,
     DiffLine,
+    FindingView,
     LineKind,
     QueueLine,
     ReviewItem,
@@ -195,12 +196,13 @@ def _nearest(item: ReviewItem) -> Iterator[Line]:
 
 def _users(item: ReviewItem) -> Line:
     line: Line = []
-    for ref in item.users.pinned:
+    for ref in item.users.pinned or ():
         line += [*styled(ref), (Style.PLAIN, ", ")]
-    if not line:
+    if item.users.pinned is None:
+        line = [(Style.FAINT, "too many tools to look who is pinned to it, ")]
+    elif not line:
         line = [(Style.PLAIN, "no tool is pinned to it, ")]
-    calls = item.users.calls
-    return [*line, (Style.PLAIN, "calls not counted" if calls is None else f"{calls} calls kept")]
+    return [*line, (Style.PLAIN, f"{item.users.calls} calls kept")]
 
 
 def _passed(item: ReviewItem) -> Fragment:
@@ -229,8 +231,15 @@ def _findings(item: ReviewItem) -> Iterator[Line]:
                 (_SEVERITIES[finding.severity], f"{finding.severity.value} {finding.rule} "),
                 (Style.FAINT, place),
                 *styled(finding.message),
+                *_waived(finding),
             ],
         )
+
+
+def _waived(finding: FindingView) -> Line:
+    if finding.waived_by is None:
+        return []
+    return [(Style.CARE, " (waived by "), *styled(finding.waived_by), (Style.CARE, ")")]
 
 
 def _diff(item: ReviewItem) -> Iterator[Line]:

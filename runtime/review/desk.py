@@ -21,7 +21,7 @@ from runtime.review.coverage import measure_coverage
 from runtime.review.deciding import decide_jointly
 from runtime.review.diff import diff_versions, schema_lines
 from runtime.review.item import Coverage, QueueLine, ReviewItem, ReviewOutcome, Vote
-from runtime.review.neighbours import StoreFinder, nearest, users_of
+from runtime.review.neighbours import nearest, siblings_of, users_of
 from runtime.review.shown import Shown
 from runtime.review.views import (
     behaviour_view,
@@ -74,7 +74,6 @@ class ReviewDesk:
         self._sandbox = sandbox
         self._package_folder = package_folder
         self._clock = clock
-        self._finder = StoreFinder(store)
         self._coverage: dict[str, Coverage | str] = {}
 
     @property
@@ -141,11 +140,11 @@ class ReviewDesk:
             capabilities=capabilities_of(version.source.permissions, locked),
             source=source_view(version.source.code, known),
             schema_lines=tuple(map(mark_text, schema_lines(version))),
-            findings=finding_views(version),
+            findings=finding_views(version, now),
             trials=trial_views(version.evidence),
             coverage=known,
             coverage_missing=coverage if isinstance(coverage, str) else "",
-            neighbour=await nearest(self._store, self._finder, version),
+            neighbour=await nearest(self._store, version),
             users=await users_of(self._store, version),
             behaviour=behaviour_view(version.evidence.replay),
             history=history_lines(events, await self._sequences(version.name)),
@@ -283,7 +282,8 @@ class ReviewDesk:
             changes.append("there is other evidence by now")
         if seen.policy is not None and seen.policy != self.profile.digest:
             changes.append(f"the policy in force is another one ({self.profile.name})")
-        if seen.event is not None:
+        if seen.event is not None and version.state is Lifecycle.QUARANTINED:
+            # A vote on what is decided already goes to the store, which keeps it and refuses it.
             changes += [
                 f"{event.actor}: {event.type.replace('_', ' ')} ({event.reason})"
                 for event in events
@@ -358,11 +358,7 @@ class ReviewDesk:
             return None
 
     async def _sequences(self, name: str) -> dict[str, int]:
-        return {
-            each.digest: each.sequence
-            for each in await self._store.summaries()
-            if each.name == name
-        }
+        return {each.digest: each.sequence for each in await siblings_of(self._store, name)}
 
     async def _locked(self, version: ToolVersion) -> tuple[str, ...]:
         """What the lock of its image has; nothing where the image was not made here."""

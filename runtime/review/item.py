@@ -118,6 +118,8 @@ class FindingView(Value):
     line: int | None
     message: SafeText
     suggestion: SafeText
+    waived_by: SafeText | None = None
+    """Who took it on themselves, for this very version and for a time."""
 
 
 class TrialView(Value):
@@ -192,11 +194,11 @@ class Neighbour(Value):
 class Users(Value):
     """Who depends on the name."""
 
-    pinned: tuple[SafeText, ...]
-    """Approved tools that call an exact version of it."""
+    pinned: tuple[SafeText, ...] | None
+    """Approved tools that call an exact version of it; None where there are too many to ask."""
 
-    calls: int | None
-    """Calls of all its versions; None where they are not counted."""
+    calls: int
+    """Calls of all its versions, as far as they are kept."""
 
 
 class Behaviour(Value):

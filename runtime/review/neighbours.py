@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, Protocol
+from typing import Final
 
 from policies.marking import mark_text
 from runtime.review.item import Neighbour, Users
 from toolstore.errors import ToolStoreError
-from toolstore.models import Lifecycle, ToolRef, ToolVersion
-from toolstore.search import Bm25Index, searchable_text, terms
+from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion
+from toolstore.search import searchable_text, terms
 from toolstore.store import ToolStore
 
 _CANDIDATES: Final = 5
+_VERSIONS: Final = 1_000
+"""Of one name; more are as good as none for a reviewer."""
+
 _WORDS: Final = 60
 """Of a description, for a search: more only takes longer."""
 
@@ -24,37 +27,18 @@ _MANY_TOOLS: Final = 5_000
 """Above that, going through all tools for who is pinned takes longer than a reviewer waits."""
 
 
-class Finder(Protocol):
-    """Finds approved tools by words."""
-
-    async def names_like(self, query: str, limit: int) -> list[str]:
-        """Names of the best matches, best first."""
-        ...
+async def siblings_of(store: ToolStore, name: str) -> tuple[ToolSummary, ...]:
+    """The versions of a name, oldest first; not verified."""
+    page = await store.summaries(after=(name, 0), limit=_VERSIONS)
+    return tuple(each for each in page if each.name == name)
 
 
-class StoreFinder:
-    """Finds in a store by an index of its own, read again when the log has gone on."""
-
-    def __init__(self, store: ToolStore) -> None:
-        self._store = store
-        self._head = -1
-        self._index: Bm25Index[str] = Bm25Index()
-
-    async def names_like(self, query: str, limit: int) -> list[str]:
-        """Names of the best matches, best first."""
-        head = self._store.head()
-        if head != self._head:
-            documents = await self._store.search_documents(on_damage=_pass_over)
-            self._index, self._head = Bm25Index(documents), head
-        return self._index.search(query, limit)
-
-
-async def nearest(store: ToolStore, finder: Finder, version: ToolVersion) -> Neighbour | None:
+async def nearest(store: ToolStore, version: ToolVersion) -> Neighbour | None:
     """The approved tool of another name that is nearest; None where none is near."""
     text = searchable_text(version.source, version.source_schema)
     query = " ".join(terms(text)[:_WORDS])
     best: Neighbour | None = None
-    for name in await finder.names_like(query, _CANDIDATES + 1):
+    for name in await store.search(query, _CANDIDATES + 1):
         if name == version.name:
             continue
         try:
@@ -91,17 +75,20 @@ def _bare(version: ToolVersion) -> list[str]:
 
 async def users_of(store: ToolStore, version: ToolVersion) -> Users:
     """Approved tools that are pinned to a version of the name, and how often it was called."""
-    siblings = [each for each in await store.summaries() if each.name == version.name]
-    approved = len(await store.summaries((Lifecycle.APPROVED,)))
-    pinned: list[str] = []
-    if approved <= _MANY_TOOLS:
+    siblings = await siblings_of(store, version.name)
+    some = await store.summaries((Lifecycle.APPROVED,), limit=_MANY_TOOLS + 1)
+    pinned: list[str] | None = None
+    if len(some) <= _MANY_TOOLS:
         mine = {f"{version.name}@{each.digest}" for each in siblings}
         current = await store.current_versions(on_damage=_pass_over)
-        pinned += [str(each.ref) for each in current if mine & set(each.source.permissions.tools)]
+        pinned = [str(each.ref) for each in current if mine & set(each.source.permissions.tools)]
     calls = 0
     for each in siblings:
         calls += len(await store.calls_of(each.digest, limit=_COUNTED_CALLS))
-    return Users(pinned=tuple(map(mark_text, pinned)), calls=calls)
+    return Users(
+        pinned=None if pinned is None else tuple(map(mark_text, pinned)),
+        calls=calls,
+    )
 
 
 def _pass_over(_ref: str, _error: ToolStoreError) -> None:

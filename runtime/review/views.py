@@ -14,6 +14,7 @@ from policies.evidence import Evidence, Trial
 from policies.findings import Finding
 from policies.marking import Mark, SafeText, mark_line, mark_text
 from policies.replay import Replay
+from policies.waivers import in_force
 from runtime.review.diff import source_lines
 from runtime.review.item import (
     Behaviour,
@@ -63,18 +64,21 @@ def source_view(code: str, coverage: Coverage | None) -> tuple[SourceLine, ...]:
     )
 
 
-def finding_views(version: ToolVersion) -> tuple[FindingView, ...]:
-    """What the checks found."""
-    return tuple(map(_finding, version.evidence.all_findings))
+def finding_views(version: ToolVersion, at: datetime) -> tuple[FindingView, ...]:
+    """What the checks found, and who took what of it on themselves."""
+    waivers = in_force(version.waivers, digest=version.digest, at=at)
+    waived = {waiver.rule: waiver.principal for waiver in waivers}
+    return tuple(_finding(each, waived.get(each.rule)) for each in version.evidence.all_findings)
 
 
-def _finding(finding: Finding) -> FindingView:
+def _finding(finding: Finding, waived_by: str | None) -> FindingView:
     return FindingView(
         rule=finding.rule,
         severity=finding.severity,
         line=finding.line,
         message=mark_text(finding.message),
         suggestion=mark_text(finding.suggestion),
+        waived_by=None if waived_by is None else mark_text(waived_by),
     )
 
 
