@@ -16,8 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Table, Text, func, insert, sel
 
 from policies.value import Value
 from toolstore import audit
+from toolstore.attest.guard import Guard, bind
 from toolstore.database import Database
 from toolstore.errors import StoreDamagedError, StoreUnusableError
+from toolstore.layout import REVISIONS
 from toolstore.models import VerifyReport
 from toolstore.tables import metadata
 
@@ -48,8 +50,15 @@ class CopyReport(Value):
     tables: tuple[CopiedTable, ...]
 
 
-def copy_store(source: Database, target: Database, progress: Progress) -> CopyReport:
+def copy_store(
+    source: Database,
+    target: Database,
+    progress: Progress,
+    guard: Callable[[], Guard] | None = None,
+) -> CopyReport:
     """Copy what is in `source` into `target`, which must be empty.
+
+    With `guard`, which makes a new one for each side, signatures are verified too.
 
     Raises:
         StoreUnusableError: the target is not empty, or one of the two cannot be used.
@@ -60,8 +69,10 @@ def copy_store(source: Database, target: Database, progress: Progress) -> CopyRe
     _require_present(source)
     target.prepare()
     with source.translated_errors(), source.connect(writes=False) as taken, taken.begin():
+        bind(taken, guard() if guard else None)
         report = _audited(taken, source.where, progress, "check the source")
         with target.translated_errors(), target.connect(writes=True) as given, given.begin():
+            bind(given, guard() if guard else None)
             _require_empty(given, target.where)
             tables = copy_rows(taken, given, progress)
             _compare(given, target.where, tables, progress)
@@ -86,10 +97,14 @@ def copy_rows(
 
 def _require_present(source: Database) -> None:
     missing = source.pending()
+    if missing == REVISIONS:
+        raise StoreUnusableError(
+            source.where, "there is no store", advice="Nothing was copied; name the one to copy."
+        )
     if missing:
         raise StoreUnusableError(
             source.where,
-            f"it is no store, or its tables lack the revisions {', '.join(missing)}",
+            f"its tables lack the revisions {', '.join(missing)}",
             advice="Nothing was copied. Run `toolkiln store migrate` on it first.",
         )
 

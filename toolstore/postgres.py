@@ -229,7 +229,8 @@ class PostgresDatabase:
         return StoreUnusableError(self.where, problem, advice=advice)
 
     def _in_our_words(self, error: psycopg.Error) -> Exception:
-        words = self._without_password(str(error)).strip() or type(error).__name__
+        words = " ".join(self._without_password(str(error)).split()).rstrip(".?")
+        words = words or type(error).__name__
         match error:
             case errors.LockNotAvailable() | errors.SerializationFailure():
                 return StoreBusyError(self.busy_seconds)

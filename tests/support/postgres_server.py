@@ -150,7 +150,7 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
         server.make()
         server.start()
         yield server
-        server.stop()
+        server.stop(signal.SIGQUIT)  # nobody needs its last checkpoint
 
 
 @pytest.fixture

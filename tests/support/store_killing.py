@@ -1,9 +1,10 @@
 """A program that kills itself while it writes to a store, over and over, and looks what is left.
 
-`python store_killing.py FOLDER STRIDE RANDOM_ROUNDS`. Each round is a forked process that does
-the same few changes. In the first kind it dies before a given statement, every STRIDE-th of them,
-so that with a stride of 1 all rounds together cover every point between two statements; in the
-second it dies at a random moment, inside SQLite as well. After each round the store must open,
+`python store_killing.py PLACE STRIDE RANDOM_ROUNDS`, where PLACE is a folder, or the URL of a
+PostgreSQL server's database: then each round has a database of its own beside that one. Each round
+is a forked process that does the same few changes. In the first kind it dies before a given
+statement, every STRIDE-th of them, so that with a stride of 1 all rounds together cover every point between two statements; in the
+second it dies at a random moment, inside the driver as well. After each round the store must open,
 verify, and have every acknowledged version whole. Prints one JSON document: rounds that were
 killed, and what was wrong.
 """
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from factories import make_submission
 from sqlalchemy import Engine, event
 
@@ -43,9 +45,9 @@ def die_before(statement: int) -> None:
     event.listen(Engine, "commit", count)
 
 
-async def change(folder: Path, acknowledge: int, *, forever: bool) -> None:
+async def change(location: str, acknowledge: int, *, forever: bool) -> None:
     """Make the store, admit two versions, go back, take back; tell of each when it is done."""
-    async with await ToolStore.open(folder) as store:
+    async with await ToolStore.open(location) as store:
         number = 0
         while number == 0 or forever:
             name = f"tool_{number}_{os.getpid()}"
@@ -56,10 +58,49 @@ async def change(folder: Path, acknowledge: int, *, forever: bool) -> None:
             await store.rollback(name, actor="bob", reason="slow")
             await store.revoke(ToolRef(name=name, sequence=2), actor="bob", reason="wrong")
             os.write(acknowledge, f"{name}@2 revoked\n".encode())
+            await move(store, name, acknowledge)
             number += 1
 
 
-def round_of(folder: Path, *, statement: int | None) -> tuple[bool, list[str]]:
+async def move(store: ToolStore, name: str, acknowledge: int) -> None:
+    """A canary is tried, fails, is tried again, promoted and retired, with a pin and a waiver."""
+
+    def tell(version: ToolVersion) -> None:
+        place = f" {version.place}" if version.place else ""
+        os.write(acknowledge, f"{version.ref} {version.state}{place}\n".encode())
+
+    life, by = store.lifecycle, {"actor": "bob", "reason": "because"}
+    code = f"def {name}(number: int) -> int:\n    return 3\n"
+    third = await store.admit(make_submission(name, code), actor="ada", terms=CANARY)
+    tell(third)
+    while (
+        await life.count_call(
+            name, third.digest, CanarySettings(false_alarm=0.9), actor="toolkiln", succeeded=False
+        )
+        is None
+    ):
+        pass
+    tell(await store.find(third.ref))
+    tell(await life.canary(third.ref, weight=0.5, **by))
+    tell(await life.pin(third.ref, session="s", **by))
+    tell(await life.promote(third.ref, **by))
+    waiver = Waiver(
+        rule="TR202",
+        digest=third.digest,
+        principal="bob",
+        reason="known",
+        at=NOON,
+        expires_at=NOON + timedelta(days=1),
+    )
+    tell(await life.waive(waiver, None, actor="bob"))
+    tell(await life.suspend(third.digest, refused(), **by))
+    tell(await life.readmit(third.digest, allowed(), actor="bob"))
+    await life.unpin(name, session="s", **by)
+    tell(await life.deprecate(third.ref, **by))
+    tell(await life.archive(third.ref, **by))
+
+
+def round_of(location: str, *, statement: int | None) -> tuple[bool, list[str]]:
     """One process; whether it was killed, and what it had acknowledged."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -69,7 +110,7 @@ def round_of(folder: Path, *, statement: int | None) -> tuple[bool, list[str]]:
             os.close(reading)
             if statement is not None:
                 die_before(statement)
-            asyncio.run(change(folder, writing, forever=statement is None))
+            asyncio.run(change(location, writing, forever=statement is None))
             status = 0
         finally:
             os._exit(status)
@@ -85,16 +126,23 @@ def round_of(folder: Path, *, statement: int | None) -> tuple[bool, list[str]]:
     return os.WIFSIGNALED(status), acknowledged
 
 
-async def problems_of(folder: Path, acknowledged: list[str]) -> list[str]:
+async def problems_of(location: str, acknowledged: list[str]) -> list[str]:
     """What is wrong with a store whose writer was killed."""
-    async with await ToolStore.open(folder) as store:
+    async with await ToolStore.open(location) as store:
         report = await store.verify()
         problems = [f"{damage.where}: {damage.problem}" for damage in report.damage]
+        # Of each version only the last word counts, or what the step after it made of it.
+        said: dict[str, list[str]] = {}
         for line in acknowledged:
             ref, _, state = line.partition(" ")
+            said.setdefault(ref, []).append(state)
+        for ref, states in said.items():
             version = await store.find(ToolRef.parse(ref))
-            if state and version.state != state:
-                problems.append(f"{ref} was acknowledged as {state} and is {version.state}")
+            place = f" {version.place}" if version.place else ""
+            number = STEPS.index(states[-1]) if states[-1] in STEPS else None
+            after = STEPS[number : number + 2] if number is not None else [states[-1]]
+            if states[-1] and f"{version.state}{place}" not in after:
+                problems.append(f"{ref} was acknowledged as {states} and is {version.state}{place}")
         for summary in await store.summaries():
             events = await store.events(summary.name)
             first = [entry.type for entry in events if entry.digest == summary.digest][:3]
@@ -103,24 +151,49 @@ async def problems_of(folder: Path, acknowledged: list[str]) -> list[str]:
     return problems
 
 
-def main(folder: Path, stride: int, random_rounds: int) -> None:
+class Rounds:
+    """Gives each round the place of a store."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._made = 0
+
+    def empty(self) -> str:
+        """One without a store."""
+        self._made += 1
+        if "://" not in self._place:
+            folder = Path(self._place) / "store"
+            shutil.rmtree(folder, ignore_errors=True)
+            return str(folder)
+        server, _, database = self._place.rpartition("/")
+        name = f"{database}_{self._made}"
+        with psycopg.connect(self._place, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"{server}/{name}"
+
+    def last(self) -> str:
+        """The one of the last round."""
+        if "://" not in self._place:
+            return str(Path(self._place) / "store")
+        return f"{self._place}_{self._made}"
+
+
+def main(place: str, stride: int, random_rounds: int) -> None:
     """All rounds, each statement first."""
     killed, problems = 0, list[str]()
-    statement, more = 0, True
+    statement, more, rounds = 0, True, Rounds(place)
     while more:
-        store = folder / "by-statement"
-        shutil.rmtree(store, ignore_errors=True)
+        store = rounds.empty()
         more, acknowledged = round_of(store, statement=statement)
         problems += asyncio.run(problems_of(store, acknowledged))
         killed += more
         statement += stride
     for _ in range(random_rounds):
-        store = folder / "at-random"
-        died, acknowledged = round_of(store, statement=None)
-        problems += asyncio.run(problems_of(store, acknowledged))
+        died, acknowledged = round_of(rounds.last(), statement=None)
+        problems += asyncio.run(problems_of(rounds.last(), acknowledged))
         killed += died
     print(json.dumps({"killed": killed, "statements": statement, "problems": problems}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,6 @@
 """Many processes that write to one store at once.
 
-`python store_writing.py FOLDER PROCESSES EACH`. Every process admits versions of one shared tool
+`python store_writing.py LOCATION PROCESSES EACH`. Every process admits versions of one shared tool
 and tools of its own, from two tasks at a time. Prints one JSON document: the references that each
 process got back, and the errors that it saw.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import traceback
-from pathlib import Path
 
 from factories import make_submission
 
@@ -26,9 +25,9 @@ def shared_version(writer: int, number: int) -> Submission:
     return make_submission("shared", f"def shared(number):\n    return {writer}, {number}\n")
 
 
-async def write(folder: Path, writer: int, each: int) -> list[str]:
+async def write(location: str, writer: int, each: int) -> list[str]:
     """Admit `each` versions of the shared tool and `each` own tools."""
-    async with await ToolStore.open(folder) as store, asyncio.TaskGroup() as group:
+    async with await ToolStore.open(location) as store, asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(store.admit(submission, actor=f"writer {writer}"))
             for number in range(each)
@@ -40,7 +39,7 @@ async def write(folder: Path, writer: int, each: int) -> list[str]:
     return [str(task.result().ref) for task in tasks]
 
 
-def writer_process(folder: Path, writer: int, each: int) -> int:
+def writer_process(location: str, writer: int, each: int) -> int:
     """Fork one writer; the descriptor to read its answer from."""
     reading, writing = os.pipe()
     if os.fork() != 0:
@@ -48,7 +47,7 @@ def writer_process(folder: Path, writer: int, each: int) -> int:
         return reading
     answer: dict[str, object] = {"refs": [], "errors": []}
     try:
-        answer["refs"] = asyncio.run(write(folder, writer, each))
+        answer["refs"] = asyncio.run(write(location, writer, each))
     except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it
         answer["errors"] = [traceback.format_exc()]
     finally:
@@ -57,9 +56,9 @@ def writer_process(folder: Path, writer: int, each: int) -> int:
         os._exit(0)
 
 
-def main(folder: Path, processes: int, each: int) -> None:
-    """All writers at once, from an empty folder on."""
-    pipes = [writer_process(folder, writer, each) for writer in range(processes)]
+def main(location: str, processes: int, each: int) -> None:
+    """All writers at once, from an empty place on."""
+    pipes = [writer_process(location, writer, each) for writer in range(processes)]
     answers = []
     for pipe in pipes:
         with os.fdopen(pipe) as stream:
@@ -70,4 +69,4 @@ def main(folder: Path, processes: int, each: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
