@@ -295,7 +295,11 @@ class _Checker:
             return None
         decision, text = decisions[-1], self.bundle.policy
         if text is None:
-            self.add("policy", Standing.MISSING, f"the text of {decision.policy_digest[:19]}…")
+            self.add(
+                "policy",
+                Standing.MISSING,
+                f"nobody kept the text of {decision.policy_digest[:19]}…",
+            )
             return None
         if sha256_digest(text.encode(errors="surrogatepass")) != decision.policy_digest:
             self.add(

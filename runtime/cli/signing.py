@@ -29,17 +29,17 @@ _STYLES: Final = {
 
 
 def table_of(lines: Iterable[Line]) -> Table:
-    """Lines for a terminal, readable at 80 columns."""
+    """Lines for a terminal, readable at 80 columns: who signed stands below what was said."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in HEADS[:2]:
+    for head in (HEADS[0], HEADS[1]):
         table.add_column(head, no_wrap=True)
-    table.add_column(HEADS[2], overflow="fold", max_width=18)
-    table.add_column(HEADS[3], no_wrap=True)
-    table.add_column(HEADS[4], overflow="fold")
+    table.add_column("DETAIL, AND WHO SIGNED IT", overflow="fold")
     for line in lines:
-        part, standing, *rest = cells_of(line)
-        style = _STYLES[line.standing]
-        table.add_row(one_line(part), Text(standing, style=style), *map(one_line, rest))
+        part, standing, signer, when, detail = cells_of(line)
+        words = one_line(detail)
+        if signer:
+            words.append("\n").append_text(one_line(f"{signer}, {when}" if when else signer, "dim"))
+        table.add_row(one_line(part), Text(standing, style=_STYLES[line.standing]), words)
     return table
 
 

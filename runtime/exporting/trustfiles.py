@@ -21,7 +21,7 @@ def read_trust(paths: Iterable[Path]) -> dict[str, TrustedKey]:
     """The keys in these files, by their identity.
 
     A file is a list of public keys in JSON, or an object that has one as `keys`: what
-    `toolkiln store keys` prints for other hosts, and a key ring's own file.
+    `toolkiln store keys export` prints, and a key ring's own file.
 
     Raises:
         UsageError: a file cannot be read or is none, or two say different things of a key.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from exporters import Exported, Exporter
 from factories import make_submission
+from rich.console import Console
 
 from policies.value import canonical_json
 from runtime.cli.program import run
+from runtime.cli.signing import history_view
 from runtime.errors import ExitCode
 from runtime.exporting.trustfiles import read_trust
 from runtime.importing import take_in
 from runtime.outcome import DefinitionOutcome
+from toolstore.attest.keys import KeyRing
 from toolstore.bundle import read_bundle
 from toolstore.errors import BundleError
 from toolstore.store import ToolStore
@@ -117,7 +121,7 @@ def test_a_list_of_keys_is_one_too(exported: Exported):
 
 def filled(home: Path) -> None:
     async def work() -> None:
-        async with await ToolStore.open(home / "store") as store:
+        async with await ToolStore.open(home / "store", keys=KeyRing(home / "keys")) as store:
             await store.admit(make_submission(), actor="ann")
             await store.admit(make_submission("treble_2"), actor="ann")
 
@@ -150,6 +154,49 @@ def test_one_tool_or_all_of_them(home: Path):
     assert run(["tools", "export", "--all"]) == ExitCode.USAGE
     assert run(["tools", "export", "double", "--format", "skill"]) == ExitCode.OK
     assert run(["tools", "export", "double", "--format", "skill"]) == ExitCode.USAGE
+
+
+def test_show_and_history_say_who_signed_what(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    filled(home)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run(["tools", "show", "double"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for part in ("who vouches for it", "linter ", "sandbox ", "admitter "):
+        assert part in shown
+
+    assert run(["tools", "show", "double", "--json"]) == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["others"] == []
+    roles = {line["role"] for line in document["signatures"] if line["role"]}
+    assert roles == {"linter", "sandbox", "admitter"}
+
+    assert run(["tools", "history", "double"]) == ExitCode.OK
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert "analysis by linter" in rows[1][7]
+    assert rows[1][6].startswith("sha256:")
+
+
+def test_history_is_readable_at_80_columns(home: Path):
+    filled(home)
+
+    async def work() -> list[str]:
+        ring = KeyRing(home / "keys")
+        async with await ToolStore.open(home / "store", keys=ring) as store:
+            versions = await store.history("double")
+            signed = await store.exchange.signatures(versions)
+            events = await store.events("double")
+        console = Console(width=80, file=StringIO())
+        console.print(*history_view(events, {versions[0].digest: 1}, signed), sep="\n")
+        assert isinstance(console.file, StringIO)
+        return console.file.getvalue().splitlines()
+
+    lines = asyncio.run(work())
+    assert any("double@1  admitted  quarantined -> approved" in line for line in lines)
+    assert any("signed: analysis by linter" in line for line in lines)
 
 
 # -- importing -----------------------------------------------------------------------------------

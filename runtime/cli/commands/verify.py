@@ -82,8 +82,8 @@ def words_of(report: BundleReport) -> str:
         case Verdict.UNTRUSTED:
             return (
                 f"{what}: all of it holds, and it is signed by keys you have not said you trust. "
-                "If you know whose they are, get them from there (`toolkiln store keys list "
-                "--json`), not out of this file, and name that file with --trust"
+                "Get the keys from whoever exported it (`toolkiln store keys export` there), not "
+                "out of this file, and name their file with --trust"
             )
         case Verdict.NOT_ADMITTED:
             return f"{what}: all of it holds, and it says that the tool is not to be used"
