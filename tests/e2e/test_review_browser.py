@@ -57,7 +57,8 @@ def state_of(server: Server, ref: str) -> Lifecycle:
 
 def complaints(browser: Chrome) -> list[str]:
     """What the browser's console says: refused scripts and styles, faults of ours."""
-    return [entry["message"] for entry in browser.get_log("browser")]
+    entries = browser.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+    return [str(entry["message"]) for entry in entries]
 
 
 def test_a_changed_tool_is_approved_in_three_actions(browser: Chrome, server: Server):
@@ -80,10 +81,11 @@ def test_everything_works_with_the_keyboard_alone(browser: Chrome, server: Serve
         ActionChains(browser).send_keys(*keys).perform()
 
     def focused() -> str:
-        return browser.execute_script(
+        found: str = browser.execute_script(
             "const e = document.activeElement; const s = getComputedStyle(e);"
             "return `${e.id || e.name || e.textContent.trim()}|${s.outlineStyle}`"
         )
+        return found
 
     browser.get(server.address)
     press("bob", Keys.TAB, server.token("bob"), Keys.ENTER)

@@ -16,11 +16,13 @@ from policies.decision import Channel
 from policies.evidence import TrialKind
 from policies.value import canonical_json
 from runtime.review.item import QueueLine, ReviewItem, TrialView
-from runtime.review.web.highlight import highlighted
 from runtime.review.web.marking import html_of
-from runtime.review.web.sides import Row, rows_of
+from runtime.review.web.sides import Row, colours_of, rows_of
 
 HERE: Final = Path(__file__).parent
+SOURCE: Final = "source"
+"""The part of a diff that is Python."""
+
 SHOWN_GENERATED: Final = 5
 """Generated trials that passed, of one kind; more tell a person nothing."""
 
@@ -96,18 +98,18 @@ def fingerprint(lines: Sequence[QueueLine]) -> str:
 
 def item_view(item: ReviewItem) -> ItemView:
     """Colours, sides and counts; takes some milliseconds, so call it in a thread."""
-    colours = highlighted([line.text for line in item.source])
-    source = tuple(
-        CodeLine(line.number, html, line.covered)
-        for line, html in zip(item.source, colours, strict=True)
-    )
-    by_number = {line.number: line.html for line in source}
+    texts = [line.text for line in item.source]
+    changes = next((part.lines for part in item.diff if part.title == SOURCE), ())
+    colours = colours_of(changes, texts)
     passed = [each for each in item.trials if each.passed and each.kind is TrialKind.PROPERTY]
     hidden = {id(trial) for trial in passed[SHOWN_GENERATED:]}
     return ItemView(
-        source=source,
+        source=tuple(
+            CodeLine(line.number, colours.now[line.number].html(), line.covered)
+            for line in item.source
+        ),
         diff=tuple(
-            PartView(part.title, rows_of(part.lines, by_number if part.title == "source" else None))
+            PartView(part.title, rows_of(part.lines, colours if part.title == SOURCE else None))
             for part in item.diff
         ),
         unchanged=tuple(part.title for part in item.diff if not part.changed),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from itertools import groupby, takewhile, zip_longest
+from typing import Final
 
 from markupsafe import Markup
 
 from policies.marking import SafeText
 from runtime.review.item import DiffLine, LineKind
-from runtime.review.web.highlight import highlighted
+from runtime.review.web.highlight import Line, plain_lines, python_lines
 from runtime.review.web.marking import html_of
+
+_LIKE: Final = 0.3
+"""Of a line, that must be common to both sides before the rest is worth pointing at."""
+
+_MOVED: Final = (LineKind.REMOVED, LineKind.ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +38,42 @@ class Row:
     place: Markup | None = None
 
 
-def rows_of(
-    lines: Sequence[DiffLine], colours: Mapping[int, Markup] | None = None
-) -> tuple[Row, ...]:
-    """The rows of a diff.
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """The lines of both sources, by their numbers."""
 
-    Args:
-        lines: The diff.
-        colours: The later text with colour, by the number of the line; None for what is no Python.
-    """
-    return tuple(_rows(lines, colours))
+    before: Mapping[int, Line]
+    now: Mapping[int, Line]
 
 
-def _rows(lines: Sequence[DiffLine], colours: Mapping[int, Markup] | None) -> Iterator[Row]:
-    for moved, group in groupby(lines, lambda each: each.kind in _MOVED):
+def colours_of(diff: Sequence[DiffLine], now: Sequence[SafeText]) -> Colours:
+    """Both sources with colour: the earlier one is put together from the later and the diff."""
+    return Colours(_numbered(_before(diff, now)), _numbered(now))
+
+
+def rows_of(diff: Sequence[DiffLine], colours: Colours | None = None) -> tuple[Row, ...]:
+    """The rows of a diff, with colour where it is of Python."""
+    return tuple(_rows(diff, colours or Colours({}, {})))
+
+
+def _numbered(lines: Sequence[SafeText]) -> dict[int, Line]:
+    return dict(enumerate(python_lines(lines), 1))
+
+
+def _before(diff: Sequence[DiffLine], now: Sequence[SafeText]) -> list[SafeText]:
+    found: list[SafeText] = []
+    used = 0
+    for line in diff:
+        if line.after is not None:
+            found += now[used : line.after - 1]
+            used = line.after
+        if line.before is not None:
+            found.append(line.text)
+    return [*found, *now[used:]]
+
+
+def _rows(diff: Sequence[DiffLine], colours: Colours) -> Iterator[Row]:
+    for moved, group in groupby(diff, lambda each: each.kind in _MOVED):
         if moved:
             yield from _paired(list(group), colours)
             continue
@@ -53,29 +81,40 @@ def _rows(lines: Sequence[DiffLine], colours: Mapping[int, Markup] | None) -> It
             if line.kind is LineKind.PLACE:
                 yield Row(place=html_of(line.text))
             else:
-                html = _now(line, colours)
+                html = _coloured(line, line.after, colours.now).html()
                 yield Row(Side(line.before or 0, html), Side(line.after or 0, html), same=True)
 
 
-_MOVED = (LineKind.REMOVED, LineKind.ADDED)
-
-
-def _paired(lines: list[DiffLine], colours: Mapping[int, Markup] | None) -> Iterator[Row]:
+def _paired(lines: list[DiffLine], colours: Colours) -> Iterator[Row]:
     gone = [line for line in lines if line.kind is LineKind.REMOVED]
     come = [line for line in lines if line.kind is LineKind.ADDED]
     for left, right in zip_longest(gone, come):
+        was = None if left is None else _coloured(left, left.before, colours.before)
+        now = None if right is None else _coloured(right, right.after, colours.now)
+        out, into = (range(0), range(0)) if was is None or now is None else _changed(was, now)
         yield Row(
-            None if left is None else Side(left.before or 0, _before(left.text, colours)),
-            None if right is None else Side(right.after or 0, _now(right, colours)),
+            None if left is None or was is None else Side(left.before or 0, was.html(out)),
+            None if right is None or now is None else Side(right.after or 0, now.html(into)),
         )
 
 
-def _now(line: DiffLine, colours: Mapping[int, Markup] | None) -> Markup:
-    found = None if colours is None or line.after is None else colours.get(line.after)
-    return html_of(line.text) if found is None else found
+def _coloured(line: DiffLine, number: int | None, colours: Mapping[int, Line]) -> Line:
+    found = colours.get(number or 0)
+    # Colour is only taken from the very same line.
+    return found if found is not None and found.text == line.text else plain_lines([line.text])[0]
 
 
-def _before(text: SafeText, colours: Mapping[int, Markup] | None) -> Markup:
-    # What stood around it is not known here, so a line inside a long string may be coloured as
-    # code; what it says is the same.
-    return html_of(text) if colours is None else highlighted([text])[0]
+def _changed(was: Line, now: Line) -> tuple[range, range]:
+    """The characters of either line that the other has not, where they are much alike."""
+    left, right = was.text.plain, now.text.plain
+    start = _common(left, right)
+    end = _common(left[start:][::-1], right[start:][::-1])
+    if start + end < _LIKE * max(len(left), len(right)):
+        return range(0), range(0)
+    return range(start, len(left) - end), range(start, len(right) - end)
+
+
+def _common(left: str, right: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(left, right, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

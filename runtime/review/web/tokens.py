@@ -101,7 +101,9 @@ class TokenBook:
             TokenFileError: the file cannot be trusted.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # Without waiting: a pipe in its place would else hold up everybody.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags)
         except FileNotFoundError:
             return ()
         except OSError as error:
