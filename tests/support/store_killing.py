@@ -3,10 +3,10 @@
 `python store_killing.py PLACE STRIDE RANDOM_ROUNDS`, where PLACE is a folder, or the URL of a
 PostgreSQL server's database: then each round has a database of its own beside that one. Each round
 is a forked process that does the same few changes. In the first kind it dies before a given
-statement, every STRIDE-th of them, so that with a stride of 1 all rounds together cover every point between two statements; in the
-second it dies at a random moment, inside the driver as well. After each round the store must open,
-verify, and have every acknowledged version whole. Prints one JSON document: rounds that were
-killed, and what was wrong.
+statement, every STRIDE-th of them, so that with a stride of 1 all rounds together cover every
+point between two statements; in the second it dies at a random moment, inside the driver as well.
+After each round the store must open, verify, and have every acknowledged version whole. Prints one
+JSON document: rounds that were killed, and what was wrong.
 """
 
 from __future__ import annotations
@@ -19,16 +19,36 @@ import shutil
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from factories import make_submission
+from factories import NOON, allowed, make_submission, refused
 from sqlalchemy import Engine, event
 
 import toolstore.migrations  # noqa: F401 - once here, not again in each round
-from toolstore.models import ToolRef
+from policies.decision import Channel
+from policies.sequential import CanarySettings
+from policies.waivers import Waiver
+from toolstore.models import ToolRef, ToolVersion
 from toolstore.store import ToolStore
+from toolstore.terms import Terms
+
+CANARY = Terms(channel=Channel.CANARY, weight=0.1)
+STEPS = (
+    "approved canary at 0.1",
+    "deprecated",
+    "approved canary at 0.5",
+    "approved canary at 0.5",
+    "approved stable",
+    "approved stable",
+    "quarantined",
+    "approved stable",
+    "deprecated",
+    "archived",
+)
+"""What a version is after each step that `move` tells of."""
 
 
 def die_before(statement: int) -> None:
@@ -65,9 +85,10 @@ async def change(location: str, acknowledge: int, *, forever: bool) -> None:
 async def move(store: ToolStore, name: str, acknowledge: int) -> None:
     """A canary is tried, fails, is tried again, promoted and retired, with a pin and a waiver."""
 
+    steps = iter(range(len(STEPS)))
+
     def tell(version: ToolVersion) -> None:
-        place = f" {version.place}" if version.place else ""
-        os.write(acknowledge, f"{version.ref} {version.state}{place}\n".encode())
+        os.write(acknowledge, f"{version.ref} {next(steps)}\n".encode())
 
     life, by = store.lifecycle, {"actor": "bob", "reason": "because"}
     code = f"def {name}(number: int) -> int:\n    return 3\n"
@@ -131,18 +152,13 @@ async def problems_of(location: str, acknowledged: list[str]) -> list[str]:
     async with await ToolStore.open(location) as store:
         report = await store.verify()
         problems = [f"{damage.where}: {damage.problem}" for damage in report.damage]
-        # Of each version only the last word counts, or what the step after it made of it.
-        said: dict[str, list[str]] = {}
-        for line in acknowledged:
-            ref, _, state = line.partition(" ")
-            said.setdefault(ref, []).append(state)
-        for ref, states in said.items():
+        # Of each version the last word counts, or what the step after it made of it.
+        for ref, word in dict(line.partition(" ")[::2] for line in acknowledged).items():
             version = await store.find(ToolRef.parse(ref))
-            place = f" {version.place}" if version.place else ""
-            number = STEPS.index(states[-1]) if states[-1] in STEPS else None
-            after = STEPS[number : number + 2] if number is not None else [states[-1]]
-            if states[-1] and f"{version.state}{place}" not in after:
-                problems.append(f"{ref} was acknowledged as {states} and is {version.state}{place}")
+            found = f"{version.state} {version.place}" if version.place else version.state.value
+            may_be = STEPS[int(word) : int(word) + 2] if word.isdigit() else (word,)
+            if word and found not in may_be:
+                problems.append(f"{ref} was acknowledged as {may_be} and is {found}")
         for summary in await store.summaries():
             events = await store.events(summary.name)
             first = [entry.type for entry in events if entry.digest == summary.digest][:3]

@@ -92,7 +92,7 @@ async def test_the_same_submission_from_fifty_tasks_is_one_version(tmp_path: Pat
 
 
 def test_a_killed_writer_leaves_each_version_whole_or_not_at_all(tmp_path: Path) -> None:
-    found = run("store_killing.py", tmp_path, 11, 6)
+    found = run("store_killing.py", tmp_path, 31, 6)
 
     assert found["problems"] == []
     assert found["killed"] >= 15
