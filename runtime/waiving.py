@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from policies.access import Action, Circumstances, Principal
 from policies.waivers import Waiver
+from runtime.authorize import authorize, resource_of
 from runtime.equipment import Equipment
 from runtime.errors import UsageError
 from runtime.redecision import decide_again
@@ -56,6 +58,13 @@ async def waive(  # noqa: PLR0913 - what a waiver is made of, each by its name
 def _check(
     equipment: Equipment, version: ToolVersion, rule: str, principal: str, days: int
 ) -> None:
+    authorize(
+        equipment.access,
+        Principal.of_person(principal),
+        Action.WAIVE,
+        resource_of(version),
+        Circumstances(rule=rule),
+    )
     profile = equipment.profile
     settings = profile.lifecycle
     if rule not in settings.waivable_rules:

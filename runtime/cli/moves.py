@@ -51,7 +51,7 @@ def _require_sharing(settings: Settings, version: ToolVersion) -> None:
     """Giving a version to more people is a yes to it, so who may not say yes may not do that."""
     from runtime.profiles import read_profile  # noqa: PLC0415 - lists do without
 
-    require(settings, "approve", version)
+    require(settings, "approve", version, vote="approve")
     profile = read_profile(settings.policy)
     is_author = settings.principal == version.provenance.author
     if is_author and not profile.admission.author_may_approve:
@@ -249,7 +249,6 @@ def waive(  # noqa: PLR0913 - one parameter an option
         from runtime.wiring import open_runtime  # noqa: PLC0415 - lists do without
 
         async with open_runtime(settings=settings) as runtime:
-            require(settings, "waive", await runtime.store.find(parse_ref(ref)))
             return await runtime.waive(
                 ref, rule=rule, principal=settings.principal, reason=reason, days=days
             )

@@ -10,18 +10,23 @@ if TYPE_CHECKING:
     from toolstore.store import ToolStore
 
 
-ActionName: TypeAlias = Literal["approve", "deprecate", "revoke", "export", "read_source", "waive"]
+ActionName: TypeAlias = Literal["approve", "deprecate", "revoke", "export", "read_source"]
 """Those of `policies.access.Action` that the command line asks for; lists do not load it."""
 
 
-def require(settings: Settings, action: ActionName, *versions: ToolVersion) -> None:
+def require(
+    settings: Settings,
+    action: ActionName,
+    *versions: ToolVersion,
+    vote: Literal["", "approve"] = "",
+) -> None:
     """Go on if `settings.principal` may do `action` with each of `versions`.
 
     Raises:
         AccessRefusedError: With one of them they may not; nothing was done.
         PolicyConfigError: The policy in force is not exactly understood.
     """
-    from policies.access import Action, Principal  # noqa: PLC0415 - lists do without
+    from policies.access import Action, Circumstances, Principal  # noqa: PLC0415 - lists do without
     from policies.authorizers import authorizer_of  # noqa: PLC0415 - same
     from runtime.authorize import authorize, resource_of  # noqa: PLC0415 - same
     from runtime.profiles import read_profile  # noqa: PLC0415 - same
@@ -29,7 +34,8 @@ def require(settings: Settings, action: ActionName, *versions: ToolVersion) -> N
     access = authorizer_of(read_profile(settings.policy))
     person = Principal.of_person(settings.principal)
     for version in versions:
-        authorize(access, person, Action(action), resource_of(version))
+        resource = resource_of(version)
+        authorize(access, person, Action(action), resource, Circumstances(vote=vote))
 
 
 async def require_of(
