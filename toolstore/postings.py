@@ -1,4 +1,4 @@
-"""The search index that the database keeps: words of approved tools, and the BM25 over them.
+"""The search index that the database keeps: words of stable tools, and the BM25 over them.
 
 The ranking is that of `search.Bm25Index`, term by term, computed by the database from what it
 keeps beside the versions. So a store of any size can be searched as soon as it is open. What is
@@ -32,11 +32,11 @@ from sqlalchemy import (
     update,
 )
 
+from policies.decision import Channel
 from toolstore import tables
 from toolstore.assemble import VersionRow, read_content
 from toolstore.blobs import BATCH, read_raw_blobs
 from toolstore.errors import StoreDamagedError
-from toolstore.models import Lifecycle
 from toolstore.search import LENGTH_WEIGHT, SATURATION, searchable_text, terms
 
 MAX_QUERY_TERMS: Final = 64
@@ -61,14 +61,14 @@ _total = tables.search_total.c
 
 
 def follow(connection: Connection, rows: Iterable[VersionRow]) -> None:
-    """Bring the index to what `rows` have become: it holds what is approved, and nothing else."""
+    """Bring the index to what `rows` have become: it holds what is stable, and nothing else."""
     wanted = {row.digest: row for row in rows}
     known = _numbers(connection, wanted)
     for row in wanted.values():
-        number, approved = known.get(row.digest), row.state == Lifecycle.APPROVED
-        if approved and number is None:
+        number, stable = known.get(row.digest), row.channel == Channel.STABLE
+        if stable and number is None:
             add(connection, [row])
-        elif not approved and number is not None:
+        elif not stable and number is not None:
             _remove(connection, row, number)
 
 
@@ -117,7 +117,7 @@ def words_of(
 
 
 def find(connection: Connection, query: str, limit: int) -> list[str]:
-    """Names of the best matches among the approved tools, best first; equal ones by name."""
+    """Names of the best matches among the stable tools, best first; equal ones by name."""
     asked = _asked_terms(connection, query)
     if not asked or limit < 1:
         return []

@@ -11,16 +11,15 @@ from toolstore import postings, reading, tables
 from toolstore.assemble import VersionRow
 from toolstore.blobs import BATCH
 from toolstore.errors import StoreDamagedError
-from toolstore.models import Lifecycle
 
 SHOWN: Final = 5
 """So many of the tools that the index is wrong about are named."""
 
 
 def rebuild(connection: Connection) -> None:
-    """Forget the index, and make it from every approved version that is whole."""
+    """Forget the index, and make it from every stable version that is whole."""
     postings.clear(connection)
-    rows = reading.rows_in_state(connection, [Lifecycle.APPROVED])
+    rows = reading.stable_rows(connection)
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
         try:
@@ -36,7 +35,7 @@ def problems(connection: Connection) -> list[str]:
     numbers = _pairs(connection, select(document.version, document.id))
     kept = _kept(connection)
     wrong, seen = list[str](), Counter[str]()
-    for row in reading.rows_in_state(connection, [Lifecycle.APPROVED]):
+    for row in reading.stable_rows(connection):
         number = numbers.pop(row.digest, None)
         found = kept.pop(number, 0) if number is not None else 0
         try:
@@ -50,7 +49,7 @@ def problems(connection: Connection) -> list[str]:
     if len(wrong) > SHOWN:
         wrong[SHOWN:] = [f"{len(wrong) - SHOWN} more are not either"]
     if numbers or kept:
-        wrong.append(f"it has entries of {max(len(numbers), len(kept))} that are not approved")
+        wrong.append(f"it has entries of {max(len(numbers), len(kept))} that are not stable")
     if not wrong:
         wrong += _wrong_counts(connection, seen)
     return wrong

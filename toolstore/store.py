@@ -365,7 +365,7 @@ class ToolStore:
         return await self._collect(reading.search_documents, on_damage)
 
     async def search(self, query: str, limit: int) -> tuple[str, ...]:
-        """Names of the approved tools that match `query` best, best first.
+        """Names of the stable tools that match `query` best, best first.
 
         Ranked as `Bm25Index` does, by the index that the database keeps. Not verified: loading a
         tool that was found does that.
@@ -375,7 +375,7 @@ class ToolStore:
         )
 
     async def reindex(self) -> None:
-        """Make the search index anew from the approved tools; it is the only thing changed."""
+        """Make the search index anew from the stable tools; it is the only thing changed."""
         await self._writes.run(searching.rebuild)
 
     # -- the log ---------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ async def test_it_follows_what_is_approved(tmp_path: Path) -> None:
     [
         ("UPDATE search_posting SET count = 99 WHERE term = 'date'", "not indexed as it reads"),
         ("DELETE FROM search_document", "not indexed as it reads"),
-        ("INSERT INTO search_posting VALUES ('zebra', 77, 1, 1)", "not approved"),
+        ("INSERT INTO search_posting VALUES ('zebra', 77, 1, 1)", "not stable"),
         ("UPDATE search_term SET documents = 99 WHERE term = 'date'", "in how many tools"),
         ("UPDATE search_total SET length = 1", "length of texts"),
     ],
@@ -118,7 +118,7 @@ async def test_what_is_damaged_can_be_taken_back_and_is_found_no_more(tmp_path: 
         database = sqlite.SqliteDatabase(tmp_path, 5.0)
         row = ToolRef(name="parse_date")
         with database.connect(writes=True) as connection_, connection_.begin():
-            gone = replace(reading.find_row(connection_, row), state="revoked")
+            gone = replace(reading.find_row(connection_, row), state="revoked", channel=None)
             postings.follow(connection_, [gone])
 
         assert await store.search("parse", 5) == ()
