@@ -179,7 +179,7 @@ class _Checker:
             "log",
             Standing.HOLDS,
             f"{len(events)} event(s): by {came.author} ({came.origin.value}) on "
-            f"{came.created_at:%Y-%m-%d}, {events[-1].to_state.value} when exported",
+            f"{came.created_at:%Y-%m-%d}, state {events[-1].to_state.value}",
         )
         if events[-1].to_state not in _LIVING:
             self.add("state", Standing.REFUSED, f"{before}: {events[-1].reason}")
