@@ -78,15 +78,14 @@ class SignedLog:
     def _map(self) -> Iterator[Damage]:
         """What is kept of the map is what follows from the log."""
         table = tables.version_seal.c
-        kept = {
-            row.version: row.seal
-            for row in self._connection.execute(select(table.version, table.seal))
-        }
+        rows = self._connection.execute(select(table.version, table.bucket, table.seal))
+        kept = {row.version: (row.bucket, row.seal) for row in rows}
         for digest in sorted(kept.keys() | self._of_version.keys()):
-            if kept.get(digest) != seals.fold(self._of_version.get(digest, ())):
+            wanted = (seals.bucket_of(digest), seals.fold(self._of_version.get(digest, ())))
+            if kept.get(digest) != wanted:
                 yield Damage(where=f"seal {digest}", problem="it does not follow from the log")
         if not seals.is_whole(self._connection, self._of_version):
-            yield Damage(where="map of seals", problem="its nodes do not follow from the log")
+            yield Damage(where="tree of seals", problem="its nodes do not follow from the log")
 
     def _as_far(self, problem: str) -> str:
         if not self.good.sequence:

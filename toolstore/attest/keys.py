@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import ValidationError
 
 from policies.statements import ROLE_OF, Kind, Role, Statement
-from policies.value import JsonObject, Value
+from policies.value import JsonObject, Value, canonical_json, sha256_digest
 from toolstore.attest.envelopes import sign_statement
 from toolstore.attest.errors import KeysError
 from toolstore.attest.trust import Ring, SignerPlace, TrustedKey, key_id
@@ -359,17 +359,24 @@ class KeyRing:
             os.close(descriptor)
 
     def _read(self) -> Ring:
+        content = self._read_file(RING_NAME)
         try:
-            return Ring.model_validate_json(self._read_file(RING_NAME))
+            file = _RingFile.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise self._error(
-                f"{RING_NAME} is not what was written: {first['msg']}",
-                "Put it back from a copy. Without it nothing that was signed can be trusted.",
-            ) from error
+            raise self._not_as_written(first["msg"]) from error
+        if file.ring_digest != _digest_of(file.ring) or content != _rendered(file.ring):
+            raise self._not_as_written("its digest does not fit")
+        return file.ring
+
+    def _not_as_written(self, problem: str) -> KeysError:
+        return self._error(
+            f"{RING_NAME} is not what was written: {problem}",
+            "Put it back from a copy. Without it nothing that was signed can be trusted.",
+        )
 
     def _write(self, ring: Ring) -> None:
-        content = ring.model_dump_json(indent=1).encode()
+        content = _rendered(ring)
         beside = self.folder / f"{RING_NAME}.new"
         beside.unlink(missing_ok=True)
         _write_private(beside, content)
@@ -389,6 +396,21 @@ class KeyRing:
 
 
 _RENEW: Final = "Put the file back from a copy, or give the role a new key: store keys rotate."
+
+
+class _RingFile(Value):
+    """A ring as it is kept: with a digest, so that no byte of it changes unseen."""
+
+    ring_digest: str
+    ring: Ring
+
+
+def _digest_of(ring: Ring) -> str:
+    return sha256_digest(canonical_json(ring.model_dump(mode="json")))
+
+
+def _rendered(ring: Ring) -> bytes:
+    return _RingFile(ring_digest=_digest_of(ring), ring=ring).model_dump_json(indent=1).encode()
 
 
 def _checked(ring: Ring, **changes: object) -> Ring:

@@ -15,7 +15,12 @@ from toolstore import audit, logbook, reading
 from toolstore.assemble import VersionRow
 from toolstore.attest import seals
 from toolstore.attest.chain import read_chain
-from toolstore.attest.checkpoints import Checkpoint, sign_checkpoint
+from toolstore.attest.checkpoints import (
+    Checkpoint,
+    latest_envelope,
+    read_checkpoint,
+    sign_checkpoint,
+)
 from toolstore.attest.errors import AttestationError, Flaw, KeysError
 from toolstore.attest.guard import Guard, GuardedLane, bind, guard_of
 from toolstore.attest.notary import Notary
@@ -138,6 +143,7 @@ def _sign(connection: Connection, at: datetime, actor: str) -> SignReport:
     hashes: dict[str, list[str]] = defaultdict(list)
     for event in logbook.events(connection):
         hashes[event.digest].append(event.hash)
+    _check_not_against(connection, guard)
     root = seals.rebuild(connection, hashes)
     head = logbook.checked_head(connection)
     stands = Checkpoint(
@@ -162,6 +168,22 @@ def _sign(connection: Connection, at: datetime, actor: str) -> SignReport:
     if guard.written is None:
         return SignReport(signed=(), checkpoint=_state(stands))
     return SignReport(signed=tuple(signed), checkpoint=_state(guard.written))
+
+
+def _check_not_against(connection: Connection, guard: Guard) -> None:
+    """The log must be what was signed last, or go on from there."""
+    content = latest_envelope(connection)
+    if content is None:
+        return
+    last = read_checkpoint(content, guard.ring)
+    if logbook.kept_head(connection).sequence < last.sequence or (
+        logbook.link_at(connection, last.sequence).hash != last.head
+    ):
+        raise AttestationError(
+            f"event {last.sequence} of the log is not the one that was signed, so nothing was "
+            "signed: put the store back from a copy",
+            Flaw.LOG,
+        )
 
 
 def _complete(
