@@ -14,6 +14,7 @@ from terminal import terminal
 from vtscreen import FullScreen
 
 from policies.config import load_profile
+from toolstore.attest.keys import KeyRing
 from toolstore.models import Lifecycle, ToolRef
 from toolstore.store import ToolStore
 
@@ -47,7 +48,8 @@ async def environment(tmp_path: Path) -> dict[str, str]:
     asked = needs_review("somebody must look")
     digest = load_profile(POLICY, origin="tests").digest
     decision = asked.model_copy(update={"policy_digest": digest})
-    async with await ToolStore.open(tmp_path / "store") as store:
+    keys = KeyRing(tmp_path / "keys")
+    async with await ToolStore.open(tmp_path / "store", keys=keys) as store:
         await store.admit(make_submission(), actor="ada")
         await store.admit(make_submission(code=CHANGED, decision=decision), actor="ada")
         await store.admit(make_submission(name="triple", decision=decision), actor="ada")
@@ -94,7 +96,8 @@ async def test_a_reviewer_goes_through_the_queue_by_keyboard(
 
     for acting in (b"\x1b]0;own", "\u202e".encode()):
         assert acting not in program.raw
-    async with await ToolStore.open(tmp_path / "store") as store:
+    keys = KeyRing(tmp_path / "keys")
+    async with await ToolStore.open(tmp_path / "store", keys=keys) as store:
         states = {each.name: each.state for each in await store.summaries() if each.sequence == 1}
         assert states["triple"] is Lifecycle.REVOKED
         uncle = await store.find(ToolRef(name="uncle"))
