@@ -40,7 +40,6 @@ from toolstore.attest.errors import NotInForceError
 from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.models import Lifecycle, Place, ToolRef, ToolVersion, version_digest
-from toolstore.search import Bm25Index, searchable_text
 from toolstore.store import ToolStore, utc_now
 
 SandboxSource = Callable[[], Awaitable[Sandbox]]
@@ -103,8 +102,6 @@ class ToolLoader:
         self._offers: dict[str, Offer] = {}
         self._places: dict[str, Place | None] = {}
         self._loaded: dict[str, LoadedTool] = {}
-        self._index: Bm25Index[str] | None = None
-        self._unindexed: set[str] = set()
 
     async def close(self) -> None:
         """Stop watching and finish counting; the calls are over by then."""
@@ -120,12 +117,6 @@ class ToolLoader:
         offers: dict[str, Offer] = {}
         for summary in summaries:
             offers.setdefault(summary.name, Offer()).add(summary)
-        if self._index is not None:
-            before, now = _stable_of(self._offers), _stable_of(offers)
-            for name in before.keys() - now.keys():
-                self._index.remove(name)
-                self._unindexed.discard(name)
-            self._unindexed |= {name for name in now if before.get(name) != now[name]}
         self._offers, self.head = offers, head
         self._places = {summary.digest: summary.place for summary in summaries}
         self._loaded = {d: tool for d, tool in self._loaded.items() if d in self._places}
@@ -188,23 +179,18 @@ class ToolLoader:
         return found
 
     async def matching(self, query: str, limit: int) -> list[str]:
-        """Names of the stable tools that match best, best first."""
-        index = await self._fresh_index()
-        return index.search(query, limit)
+        """Names of the stable tools that match best, best first.
 
-    async def _fresh_index(self) -> Bm25Index[str]:
-        """The index of the last refresh: read whole once, then what changed."""
-        if self._index is None:
-            # A damaged version must not hide the others; loading it says what is damaged.
-            documents = await self._store.search_documents(on_damage=_leave_out)
-            self._index, self._unindexed = Bm25Index(documents), set()
-        while self._unindexed:
-            name = self._unindexed.pop()
-            tool = await self.get(name)
-            if tool is not None:
-                version = tool.version
-                self._index.add(name, searchable_text(version.source, version.source_schema))
-        return self._index
+        A damaged one is left out: it must not hide the others, and calling it says what is wrong.
+        """
+        found = []
+        for name in await self._store.search(query, limit):
+            try:
+                await self.get(name)
+            except StoreDamagedError:
+                continue
+            found.append(name)
+        return found
 
     def caller(self, context: CallContext) -> Principal:
         """Who makes a call that comes from there."""
@@ -371,10 +357,6 @@ def _about_files(version: ToolVersion) -> str:
 
 def _stable_of(offers: Mapping[str, Offer]) -> dict[str, str]:
     return {name: offer.stable for name, offer in offers.items() if offer.stable is not None}
-
-
-def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
-    """Go on without it."""
 
 
 def _outcome(
