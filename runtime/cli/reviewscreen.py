@@ -180,7 +180,7 @@ class ReviewScreen:
 
     async def open(self, digest: str) -> None:
         """Show one version; its coverage comes when it was measured."""
-        self.item = await self.desk.item(digest, measured=False)
+        self.item = await self.desk.item(digest, measured=False, reader=self.principal)
         self.tab, self.top, self.looked_at = 0, 0, {"summary"}
         self.redraw()
         measured = await self.desk.item(digest)

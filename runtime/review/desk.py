@@ -88,18 +88,25 @@ class ReviewDesk:
         lines = [await self._line(version, latest[version.name]) for version in waiting]
         return tuple(sorted(lines, key=lambda line: (line.since, line.ref.plain)))
 
-    async def item(self, ref: str, *, measured: bool = True) -> ReviewItem:
+    async def item(
+        self, ref: str, *, measured: bool = True, reader: str | None = None
+    ) -> ReviewItem:
         """Everything about one version, by reference or whole digest.
 
         A bare name means the one version of it that waits. With `measured` the coverage is
-        measured in the sandbox, where that was not done before.
+        measured in the sandbox, where that was not done before. `reader` is the person who asks,
+        where that is known.
 
         Raises:
+            AccessRefusedError: The policy does not let `reader` read its source.
             ToolNotFoundError: There is no such version.
             UsageError: Several wait under that name, or it is no reference.
             StoreDamagedError: It is not what was put in.
         """
         version = await self.find(ref)
+        if reader is not None:
+            person = Principal.of_person(reader)
+            authorize(self._equipment.access, person, Action.READ_SOURCE, resource_of(version))
         events = await self._store.events(version.name)
         mine = [event for event in events if event.digest == version.digest]
         version = await self._store.version(version.digest)  # no older than its events

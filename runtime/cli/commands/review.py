@@ -138,7 +138,7 @@ async def _item(
     from runtime.wiring import open_runtime  # noqa: PLC0415 - lists do without
 
     async with open_runtime(settings=settings) as runtime:
-        item = await runtime.desk.item(ref, measured=measured)
+        item = await runtime.desk.item(ref, measured=measured, reader=settings.principal)
         return await runtime.store.version(item.digest), item
 
 

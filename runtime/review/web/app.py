@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from policies.display import escape_text
 from policies.errors import PoliciesError
-from runtime.errors import RuntimeFailure
+from runtime.errors import AccessRefusedError, RuntimeFailure
 from runtime.review.web.desk import Desk
 from runtime.review.web.guard import Guard
 from runtime.review.web.live import Live
@@ -106,6 +106,10 @@ async def _known_problem(_: Request, error: Exception) -> Response:
     match error:
         case ToolNotFoundError():
             status = 404
+        case AccessRefusedError():
+            status = 403
+        case AccessRefusedError():
+            status = 403
         case StoreBusyError() | StoreUnusableError() | TokenFileError():
             status = 503
         case _:

@@ -16,7 +16,9 @@ class Desk(Protocol):
         """What waits for a person."""
         ...
 
-    async def item(self, ref: str, *, measured: bool = True) -> ReviewItem:
+    async def item(
+        self, ref: str, *, measured: bool = True, reader: str | None = None
+    ) -> ReviewItem:
         """Everything about one version."""
         ...
 

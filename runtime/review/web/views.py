@@ -73,7 +73,7 @@ class Views:
     async def item(self, request: Request) -> Response:
         """One version, and the form to decide about it."""
         session = self._visitors.session(request)
-        item = await self._desk.item(_digest_of(request))
+        item = await self._desk.item(_digest_of(request), reader=session.reviewer.name)
         notice = self._visitors.notice(request)
         return await self._item_page(session, item, notice=notice)
 
@@ -89,7 +89,7 @@ class Views:
             raise HTTPException(
                 403, "the form is not about what this session was shown; nothing was changed"
             )
-        item = await self._desk.item(digest, measured=False)
+        item = await self._again(session, digest)
         if changed := differences(form, item):
             return _overtaken(session, item, changed)
         try:
@@ -105,10 +105,13 @@ class Views:
         except UsageError as error:
             return await self._item_page(session, item, problem=str(error), form=form, status=422)
         except (ReviewChangedError, TransitionError) as error:
-            item = await self._desk.item(digest, measured=False)
+            item = await self._again(session, digest)
             return _overtaken(session, item, differences(form, item) or (str(error),))
         self._visitors.leave_notice(request, f"{outcome.words.plain}.")
         return RedirectResponse("/", status_code=303)
+
+    async def _again(self, session: SignedIn, digest: str) -> ReviewItem:
+        return await self._desk.item(digest, measured=False, reader=session.reviewer.name)
 
     def _ballot(self, form: Mapping[str, str]) -> Ballot:
         scope, days = form.get("scope", ""), form.get("days", "")
