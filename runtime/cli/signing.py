@@ -44,11 +44,12 @@ def table_of(lines: Iterable[Line]) -> Table:
 
 
 def cells_of(line: Line) -> tuple[str, ...]:
-    """One line in the columns of `HEADS`."""
+    """One line in the columns of `HEADS`; whose an unknown key is, is only the file's word."""
+    signer = signer_words(line.keyid, line.role, line.person)
     return (
         line.part,
         line.standing.value,
-        signer_words(line.keyid, line.role, line.person),
+        f"says to be {signer}" if line.standing is Standing.UNTRUSTED else signer,
         "" if line.at is None else f"{line.at:%Y-%m-%d %H:%M}",
         line.detail,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from exporters import Exported, Exporter
-from factories import make_submission
+from factories import make_schema, make_submission
 from rich.console import Console
 
 from policies.value import canonical_json
@@ -69,7 +69,9 @@ def test_trusted_keys_make_a_yes(
 
 def test_unknown_keys_make_a_no(files: tuple[str, str], capsys: pytest.CaptureFixture[str]):
     assert run(["verify", files[0]]) == ExitCode.NO
-    assert "keys you have not said you trust" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "keys you have not said you trust" in shown.err
+    assert "says to be admitter" in shown.out
 
     assert run(["verify", files[0], "--json"]) == ExitCode.NO
     document = json.loads(capsys.readouterr().out)
@@ -178,6 +180,32 @@ def test_show_and_history_say_who_signed_what(
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert "analysis by linter" in rows[1][7]
     assert rows[1][6].startswith("sha256:")
+
+
+def test_diff_has_every_respect_apart(home: Path, capsys: pytest.CaptureFixture[str]):
+    async def work() -> None:
+        ring = KeyRing(home / "keys")
+        async with await ToolStore.open(home / "store", keys=ring) as store:
+            await store.admit(make_submission(), actor="ann")
+            wider = make_schema(returns={"type": "number"})
+            await store.admit(make_submission(schema=wider, code=CODE), actor="ann")
+
+    asyncio.run(work())
+
+    assert run(["tools", "diff", "double", "--json"]) == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    changed = [part["title"] for part in document["parts"] if part["changed"]]
+    assert changed == ["source", "schema"]
+    assert "+    return number + number" in document["diff"]
+    assert '-    "type": "integer"' in document["diff"]
+    assert document["behaviour"] is None
+
+    assert run(["tools", "diff", "double"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "the same: description, permissions, packages" in shown
+
+
+CODE = "def double(number: int) -> float:\n    return number + number\n"
 
 
 def test_history_is_readable_at_80_columns(home: Path):
