@@ -17,7 +17,7 @@ from runtime.models.strict import from_wire
 from runtime.tools import DEFINE_TOOL, CallContext, ToolAnswer
 from runtime.toolset import Toolset
 from sandbox.errors import SandboxError
-from toolstore.errors import ToolStoreError
+from toolstore.errors import ToolNotCallableError, ToolStoreError
 
 MAX_RESULT_CHARACTERS: Final = 32_000
 _QUOTED_CHARACTERS: Final = 600
@@ -59,7 +59,10 @@ class CallRunner:
         return self._bounded(answer)
 
     async def _answer(self, call: ToolCall, context: CallContext, *, cut_off: bool) -> ToolAnswer:
-        tool = await self._toolset.get(call.name)
+        try:
+            tool = await self._toolset.get(call.name)
+        except ToolNotCallableError as error:  # the session is pinned to what was taken back
+            return _error(f"{error}. Nothing was run; look for another tool.")
         if tool is None:
             return _error(self._toolset.explain_unknown(call.name))
         self._toolset.note_used(call.name)

@@ -255,6 +255,12 @@ def _facts(version: ToolVersion) -> Iterable[tuple[str, Text]]:
     for approval in version.approvals:
         words = f"{approval.principal}, {approval.at:%Y-%m-%d %H:%M:%S %Z}"
         yield "approved by", one_line(words + (f": {approval.comment}" if approval.comment else ""))
+    if version.place is not None:
+        yield "for", one_line(str(version.place))
+    for waiver in version.waivers:
+        until = f"{waiver.expires_at:%Y-%m-%d %H:%M:%S %Z}"
+        words = f"{waiver.rule} by {waiver.principal} until {until}: {waiver.reason}"
+        yield "waiver", one_line(words)
 
 
 def _state(state: Lifecycle) -> Text:

@@ -28,7 +28,7 @@ from runtime.cli.output import (
 )
 from runtime.cli.permission import require, require_of
 from toolstore.listing import summaries_sync
-from toolstore.models import Event, Lifecycle, ToolSummary, ToolVersion, VerifyReport
+from toolstore.models import STABLE, Event, Lifecycle, ToolSummary, ToolVersion, VerifyReport
 
 if TYPE_CHECKING:
     from policies.evidence import Trial
@@ -66,7 +66,7 @@ def list_(
         [
             (
                 f"{each.name}@{each.sequence}",
-                each.state.value,
+                _standing(each),
                 each.level.value,
                 each.author,
                 each.description,
@@ -75,6 +75,13 @@ def list_(
         ],
         ("TOOL", "STATE", "LEVEL", "AUTHOR", "DESCRIPTION"),
     )
+
+
+def _standing(summary: ToolSummary) -> str:
+    """Its state, and for whom it is callable where that is not everybody."""
+    if summary.place is None or summary.place == STABLE:
+        return summary.state.value
+    return f"{summary.state} ({summary.place})"
 
 
 def summaries_of(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolSummary, ...]:
