@@ -25,13 +25,12 @@ from policies.access import Action, Circumstances, Principal, PrincipalKind, Res
 from policies.access_rules import answer
 from policies.access_samples import Asked, Mentioned
 from policies.cedar_schema import CEDAR_SCHEMA
-from policies.cedar_text import Statement, statements
+from policies.cedar_text import Statement, statements, words_in
 from policies.decision import Decision
 from policies.errors import PolicyConfigError
 from policies.value import JsonObject
 
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_QUOTED: Final = re.compile(r"`([^`]+)`")
 _KINDS: Final = {
     PrincipalKind.PERSON: "Person",
     PrincipalKind.AGENT: "Agent",
@@ -348,7 +347,7 @@ def _check_types(rules: Mapping[str, CedarRule], text: str, schema: cedarpy.Sche
 def _wrong(statement: Statement, problem: str) -> PolicyConfigError:
     """What is wrong with a rule, where, and which word may have been meant."""
     hint = ""
-    for quoted in _QUOTED.findall(problem):
+    for quoted in words_in(problem):
         word = quoted.rpartition("::")[2].strip('"')
         near = get_close_matches(word, _WORDS, n=1)
         if near and near[0] != word:

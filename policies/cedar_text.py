@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^;"/]+|.', re.DOTALL)
-_LAST_WORD = re.compile(r"`([^`]+)`")
+_QUOTED = re.compile(r"`([^`]+)`|: (\w+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,18 @@ class Statement:
 
     def line_of(self, problem: str) -> int:
         """The line that `problem`, in the library's words, is most likely about."""
-        for quoted in _LAST_WORD.findall(problem):
+        for quoted in words_in(problem):
             at = self.text.find(quoted)
             if at >= 0:
                 return self.line + self.text.count("\n", 0, at)
         if "end of input" in problem:
             return self.line + self.text.rstrip().count("\n")
         return self.line
+
+
+def words_in(problem: str) -> list[str]:
+    """The words of a rule that the library quotes in a problem, or names at its end."""
+    return [quoted or last for quoted, last in _QUOTED.findall(problem)]
 
 
 def statements(file: str, text: str) -> Iterator[Statement]:
