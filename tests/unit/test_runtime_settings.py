@@ -179,6 +179,26 @@ def test_a_working_folder_can_choose_and_tighten(home: Path, project: Path) -> N
     assert (settings.budget.turns, settings.budget.cost) == (3, 1.5)
 
 
+def test_it_is_known_whether_the_working_folder_chose_the_policy(home: Path, project: Path):
+    assert not read(home, project).policy_of_folder
+    write(project, 'policy = "production"')
+
+    assert read(home, project).policy_of_folder
+    assert not read(home, project, TOOLKILN_POLICY="production").policy_of_folder
+    assert not read(home, project, {"policy": "team"}).policy_of_folder
+    write(home, 'policy = "production"')
+    assert not read(home, project).policy_of_folder
+
+
+@pytest.mark.parametrize("line", ["policy_of_folder = false", "policy_of_folder = true"])
+def test_nobody_says_who_chose_the_policy(home: Path, project: Path, line: str):
+    write(project, line)
+    with pytest.raises(SettingsError, match="follows from"):
+        read(home, project)
+    with pytest.raises(SettingsError):
+        read(home, home, TOOLKILN_POLICY_OF_FOLDER="true")
+
+
 @pytest.mark.parametrize("in_force", ["team", "production", "/etc/toolkiln/ours.toml"])
 def test_a_working_folder_cannot_loosen_the_policy_in_force(
     home: Path, project: Path, in_force: str
@@ -239,3 +259,43 @@ def test_any_budget_of_a_working_folder_ends_at_or_below_the_one_in_force(
     settings = read_settings(environment={"TOOLKILN_HOME": str(folder / "no")}, folder=folder)
     assert settings.budget.turns <= BudgetSettings().turns
     assert settings.budget.tokens <= BudgetSettings().tokens
+
+
+def test_a_store_is_a_folder_or_a_server(home: Path, project: Path) -> None:
+    url = "postgresql://keeper:s3cret@db.example/tools"
+    assert read(home, project).store_location == home / "store"
+    assert not read(home, project).has_store
+    assert read(home, project, TOOLKILN_STORE="/srv/tools").store_location == Path("/srv/tools")
+    settings = read(home, project, {"store": url}, TOOLKILN_STORE="/srv/tools")
+    assert settings.store_location == url
+    assert settings.has_store
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in settings.model_dump_json()
+
+    write(home, 'store = "kept/here"\n')
+    assert read(home, project).store_location == home / "kept" / "here"
+
+
+@pytest.mark.parametrize("store", ["mysql://keeper:s3cret@h/x", "http://h", ""])
+def test_no_other_store_is_understood(home: Path, project: Path, store: str) -> None:
+    with pytest.raises(SettingsError, match="postgresql://USER@HOST") as caught:
+        read(home, project, {"store": store})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@h/x", "postgresql://u@h/x?password=p"])
+def test_a_password_of_a_store_that_others_can_read_is_refused(
+    home: Path, project: Path, url: str
+) -> None:
+    write(home, f'store = "{url}"\n').chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read(home, project)
+
+    write(home, 'store = "postgresql://u@h/x"\n').chmod(0o644)
+    assert read(home, project).store_location == "postgresql://u@h/x"
+
+
+def test_a_working_folder_cannot_choose_the_store(home: Path, project: Path) -> None:
+    write(project, 'store = "postgresql://eve@h/x"\n')
+    with pytest.raises(SettingsError, match="may not be set by a working folder"):
+        read(home, project)
