@@ -70,7 +70,7 @@ async def test_processes_on_one_server_lose_nothing(postgres_url: str) -> None:
 
 
 def test_a_killed_writer_leaves_a_server_whole(postgres_url: str) -> None:
-    found = run("store_killing.py", postgres_url, 61, 1)
+    found = run("store_killing.py", postgres_url, 151, 1)
 
     assert found["problems"] == []
     assert found["killed"] >= 3

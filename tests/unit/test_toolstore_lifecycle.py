@@ -16,6 +16,7 @@ from policies.decision import Approval, Channel
 from policies.permissions import Permissions
 from policies.sequential import CanarySettings
 from policies.waivers import Waiver, in_force
+from toolstore.attest.keys import KeyRing
 from toolstore.channels import Offer, share
 from toolstore.errors import (
     QuotaError,
@@ -53,8 +54,8 @@ def folder(empty: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(folder: Path) -> AsyncIterator[ToolStore]:
-    """An empty store, which is whole at the end as well."""
-    async with await ToolStore.open(folder) as opened:
+    """An empty store whose writes are signed, which is whole at the end as well."""
+    async with await ToolStore.open(folder, keys=KeyRing(folder.parent / "keys")) as opened:
         yield opened
         report = await opened.verify()
         assert report.damage == ()
