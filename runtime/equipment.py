@@ -65,6 +65,10 @@ class Equipment:
     principal: Principal | None = None
     """Who proposes what is tried, where that is not the tenant."""
 
+    keeps_refusals: bool = True
+    """Whether what the policy no longer allows goes to quarantine for everybody; else it is
+    refused here alone."""
+
     @cached_property
     def access(self) -> Authorizer:
         """Who may do what under this policy.

@@ -80,6 +80,13 @@ class Redecision:
         decision = decide_again(version, self._equipment, at)
         if lapsed and decision.allowed:
             return version
+        if not decision.allowed and not self._equipment.keeps_refusals:
+            reasons = "; ".join(decision.reasons)
+            raise ToolNotCallableError(
+                str(version.ref),
+                f"not allowed by policy {self._equipment.profile.name}, which this folder asks for",
+                reasons,
+            )
         after = await self._store.decisions.decided_again(
             version.digest,
             decision,

@@ -48,6 +48,7 @@ _FOREIGN: Final = {
 _FOLDER_FREE: Final = frozenset({"model", "api", "toolset_size", "colour"})
 _NOT_IN_FILES: Final = {
     "home": "use --home or TOOLKILN_HOME",
+    "policy_of_folder": "it follows from where `policy` is set",
     "secrets": "use TOOLKILN_SECRET_<NAME>, or a file of mode 0600 in secrets/ of the home",
 }
 _SECRET_PREFIX: Final = _PREFIX + "SECRET_"
@@ -131,6 +132,10 @@ class Settings(Value):
     policy: str = Field(default="local", min_length=1)
     """Name of a shipped profile, or the path of a policy file (anything with a `/` or `.toml`)."""
 
+    policy_of_folder: bool = False
+    """Whether the working folder's file chose the policy: then what it refuses is refused here,
+    and nothing in the store changes for that."""
+
     model: str | None = Field(default=None, min_length=1)
     api: Api | None = None
     """None: Responses on OpenAI's own address, Chat elsewhere."""
@@ -204,12 +209,16 @@ def read_settings(
     merged: JsonObject = {"home": str(home)}
     home_file, folder_file = home / FILE_NAME, (folder or Path.cwd()) / FILE_NAME
     merged = _layer(merged, _paths_beside(_read_file(home_file), home), str(home_file))
+    borrowed = False
     if not _same_file(home_file, folder_file):
         asked, trusted = _read_file(folder_file), _checked(merged, str(home_file))
         merged = _layer(merged, asked, str(folder_file))
         _refuse_overstepping(asked, trusted, _checked(merged, str(folder_file)), str(folder_file))
+        borrowed = merged.get("policy", trusted.policy) != trusted.policy
     merged = _layer(merged, variables, "the environment")
     merged = _layer(merged, given, "the command line")
+    chosen = "policy" in variables or "policy" in given
+    merged["policy_of_folder"] = borrowed and not chosen
     return _checked(merged, "the settings")
 
 
@@ -381,7 +390,9 @@ def _from_environment(environment: Mapping[str, str]) -> JsonObject:
 def _variables() -> dict[str, tuple[str, ...]]:
     """Each variable that is understood, and the field that it sets; prices stay in files."""
     fields: list[tuple[str, ...]] = [
-        (key,) for key in Settings.model_fields if key not in {"prices", "budget", "secrets"}
+        (key,)
+        for key in Settings.model_fields
+        if key not in {"prices", "budget", "secrets", "policy_of_folder"}
     ]
     fields += [("budget", key) for key in BudgetSettings.model_fields]
     return {_PREFIX + "_".join(place).upper(): place for place in fields}

@@ -85,6 +85,7 @@ class Runtime:
             profile=profile,
             secrets=SecretSource(settings.secrets, settings.secrets_folder),
             tenant=settings.principal,
+            keeps_refusals=not settings.policy_of_folder,
         )
         self.recorder = CallRecorder(
             store,

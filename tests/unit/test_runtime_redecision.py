@@ -82,8 +82,10 @@ async def store(tmp_path: Path) -> AsyncIterator[ToolStore]:
         yield opened
 
 
-def equipment(policy: PolicyProfile) -> Equipment:
-    return Equipment(profile=policy, secrets=lambda _: None, tenant="ada")
+def equipment(policy: PolicyProfile, *, keeps_refusals: bool = True) -> Equipment:
+    return Equipment(
+        profile=policy, secrets=lambda _: None, tenant="ada", keeps_refusals=keeps_refusals
+    )
 
 
 def loader(store: ToolStore, policy: PolicyProfile) -> ToolLoader:
@@ -145,6 +147,18 @@ async def test_many_sessions_at_once_set_it_aside_once(store: ToolStore):
 
     assert all(isinstance(each, ToolNotCallableError) for each in found)
     assert (await types(store)).count(EventType.SUSPENDED) == 1
+
+
+async def test_the_policy_of_a_working_folder_refuses_and_changes_nothing(store: ToolStore):
+    version = await store.admit(submission(profile()), actor="ada")
+    before = store.head()
+    check = Redecision(store, equipment(stricter(), keeps_refusals=False), lambda: LATER)
+
+    with pytest.raises(ToolNotCallableError, match="which this folder asks for"):
+        await check.check(version)
+
+    assert store.head() == before
+    assert (await store.get(ToolRef(name="double"))).state is Lifecycle.APPROVED
 
 
 async def test_the_same_policy_looks_at_nothing_again(store: ToolStore):
