@@ -123,16 +123,17 @@ async def test_walk_5_an_admitted_tool_never_runs_in_the_host_process(
 
 
 async def test_walk_6_an_import_is_proven_like_everything_else(runtime: Runtime, other: Runtime):
-    from toolstore.bundle import export_bundle  # noqa: PLC0415
-
     await runtime.define_tool(GOOD)
-    version = await runtime.store.find(_ref("add_two"))
-    data = export_bundle(version)
+    data = await runtime.store.exchange.export(_ref("add_two"))
 
     imported = await other.import_bundle(data)
     assert imported.admitted
     assert imported.evidence is not None
     assert len(imported.evidence.trials) > 2
+    here = await other.store.find(_ref("add_two"))
+    (word,) = await other.store.exchange.words(here)
+    assert word.report.verdict == "untrusted"
+    assert here.evidence.digest != (await runtime.store.find(_ref("add_two"))).evidence.digest
 
     with pytest.raises(Exception, match=r"digest|bundle"):
         await other.import_bundle(data.replace(b"a + 2", b"a + 3"))
