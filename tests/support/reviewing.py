@@ -11,6 +11,7 @@ from typing import Final
 
 from factories import IMAGE, make_schema, make_source
 
+from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
 from policies.evidence import Evidence, LintReport, Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
@@ -85,16 +86,18 @@ HOSTILE_CODE: Final = (
 
 
 @asynccontextmanager
-async def review_desk(folder: Path) -> AsyncIterator[tuple[ReviewDesk, ToolStore]]:
-    """A desk under the team's policy, without a sandbox."""
+async def review_desk(
+    folder: Path, profile: PolicyProfile = POLICY
+) -> AsyncIterator[tuple[ReviewDesk, ToolStore]]:
+    """A desk without a sandbox, under the team's policy or another."""
     clock = count(STARTED.timestamp(), 60)
     async with await ToolStore.open(
         folder, clock=lambda: datetime.fromtimestamp(next(clock), UTC)
     ) as store:
-        yield desk_of(store), store
+        yield desk_of(store, profile), store
 
 
-def desk_of(store: ToolStore) -> ReviewDesk:
+def desk_of(store: ToolStore, profile: PolicyProfile = POLICY) -> ReviewDesk:
     """A desk of an open store."""
 
     async def run(*_: object) -> object:
@@ -102,7 +105,7 @@ def desk_of(store: ToolStore) -> ReviewDesk:
 
     return ReviewDesk(
         store=store,
-        equipment=Equipment(profile=POLICY, secrets=lambda _: None, tenant="ada"),
+        equipment=Equipment(profile=profile, secrets=lambda _: None, tenant="ada"),
         composition=Composition(store.get, run),  # type: ignore[arg-type]  # never called
         sandbox=None,
         package_folder=Path("/nonexistent"),

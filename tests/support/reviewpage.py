@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from httpx2 import ASGITransport, AsyncClient, Response
-from reviewing import review_desk
+from reviewing import POLICY, review_desk
 
+from policies.config import PolicyProfile
 from runtime.review.desk import ReviewDesk
 from runtime.review.web.app import make_app
 from runtime.review.web.site import make_site
@@ -86,9 +87,9 @@ def fields(answer: Response, *, action: str = "") -> dict[str, str]:
 
 
 @asynccontextmanager
-async def review_page(folder: Path) -> AsyncIterator[Page]:
+async def review_page(folder: Path, profile: PolicyProfile = POLICY) -> AsyncIterator[Page]:
     """A server on a new store, and a browser that has not signed in."""
-    async with review_desk(folder / "store") as (desk, store):
+    async with review_desk(folder / "store", profile) as (desk, store):
         book, clock = TokenBook(folder / "review" / "tokens.json", cost=2), Clock()
         app = make_app(
             desk,

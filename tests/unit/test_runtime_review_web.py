@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from reviewing import changed_tool, files_tool, hostile_tool, price_source, submit
 from reviewpage import ORIGIN, Page, address, fields, review_page
 
+from runtime.profiles import read_profile
 from runtime.review.web.forms import CSRF_FIELD
 from runtime.review.web.guard import MAX_BODY_BYTES
 from runtime.review.web.sessions import ABSOLUTE_SECONDS, IDLE_SECONDS
@@ -286,6 +288,7 @@ async def test_without_session_token_origin_or_seal_nothing_changes(page: Page):
     }
     for what, answer in refused.items():
         assert 400 <= answer.status_code < 500, what
+    assert refused["json"].status_code == 415
 
     page.client.cookies.clear()
     assert (await page.post(path, form)).status_code == 401
@@ -308,6 +311,22 @@ async def test_a_reader_reads_and_decides_nothing(page: Page):
     answer = await page.vote(version.digest, form, vote="approve")
     assert answer.status_code == 403
     assert await unchanged(page, version)
+
+
+async def test_whom_the_policy_keeps_out_neither_reads_nor_votes(tmp_path: Path):
+    for name in ("team.toml", "team.cedar"):
+        text = resources.files("policies").joinpath("profiles", name).read_text("utf-8")
+        (tmp_path / name).write_text(text.replace("guest = []", 'guest = ["gus"]'))
+    async with review_page(tmp_path, read_profile(tmp_path / "team.toml")) as page:
+        version = await changed_tool(page.store)
+        await page.sign_in("bob")
+        assert (await page.get(address(version.digest))).status_code == 200
+        page.client.cookies.clear()
+        await page.sign_in("gus")
+        answer = await page.get(address(version.digest))
+        assert answer.status_code == 403
+        assert "guests may call tools and nothing else" in answer.text
+        assert "re.compile" not in answer.text
 
 
 async def test_what_changed_in_between_is_shown_and_nothing_is_decided(page: Page):
