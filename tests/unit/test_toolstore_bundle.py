@@ -276,7 +276,20 @@ def test_a_policy_that_never_admitted_it_is_noticed(tmp_path: Path):
     report = check_bundle(asyncio.run(work()), exporter.keys, at=NOW)
 
     assert report.verdict is Verdict.BROKEN
-    assert [line.part for line in report.problems] == ["again"]
+    assert [(line.part, line.standing) for line in report.problems] == [("again", Standing.BROKEN)]
+
+
+def test_another_policy_is_not_the_one_that_decided(exported: Exported):
+    """A laxer one, rightly written, in the place of the one that the decision names."""
+    document = json.loads(exported.content)
+    policy = json.loads(document["policy"])
+    policy["admission"]["review"] = "never"
+    document["policy"] = canonical_json(policy).decode()
+
+    report = exported.report(canonical_json(document))
+
+    found = [line.standing for line in report.lines if line.part == "policy"]
+    assert found == [Standing.BROKEN]
 
 
 @settings(deadline=None, max_examples=60)
