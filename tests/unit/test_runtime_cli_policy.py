@@ -177,6 +177,19 @@ def test_an_odd_policy_is_exit_code_1_and_one_that_is_not_understood_2(
     assert out("tools", "show", "double")[0] != ExitCode.OK
 
 
+def test_a_policy_is_applied_or_only_said_to_be(put: Callable[..., None], out: Out) -> None:
+    put()
+
+    code, printed, said = out("policy", "apply", "production", "--dry-run")
+    assert code == ExitCode.OK
+    assert printed.startswith("set aside\tdouble@1\t")
+    assert "nothing was changed" in said
+    code, printed, _ = out("policy", "apply", "production", "--json")
+    assert [each["effect"] for each in json.loads(printed)] == ["set aside"]
+    code, printed, _ = out("tools", "show", "double", "--json")
+    assert json.loads(printed)["state"] == "quarantined"
+
+
 def test_the_schema_is_printed(out: Out) -> None:
     from policies.cedar_schema import CEDAR_SCHEMA  # noqa: PLC0415 - as a command does
 

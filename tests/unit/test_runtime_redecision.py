@@ -19,6 +19,7 @@ from policies.decision import AdmissionRequest, Approval
 from policies.evidence import TrialKind
 from policies.permissions import LintLevel, Permissions
 from policies.value import sha256_digest
+from runtime.applying import Effect, apply_policy
 from runtime.authorize import author_of
 from runtime.equipment import Equipment
 from runtime.errors import AccessRefusedError
@@ -186,6 +187,40 @@ async def test_a_tool_that_does_not_pass_is_not_offered_and_the_others_are(store
 
     assert await tools.get("double") is None
     assert await tools.get("triple") is not None
+
+
+async def test_a_policy_is_applied_to_all_at_once_and_taken_back(store: ToolStore):
+    await store.admit(submission(profile()), actor="ada")
+    await store.admit(submission(profile(), "triple"), actor="ada")
+    before = store.head()
+
+    for dry_run in (True, False):
+        found = await apply_policy(store, equipment(stricter()), LATER, dry_run=dry_run)
+        assert [(each.ref, each.effect) for each in found] == [
+            ("double@1", Effect.SET_ASIDE),
+            ("triple@1", Effect.SET_ASIDE),
+        ]
+        assert (store.head() == before) is dry_run
+    again = await apply_policy(store, equipment(stricter()), LATER, dry_run=False)
+    assert {each.effect for each in again} == {Effect.STAYS_ASIDE}
+
+    back = await apply_policy(store, equipment(profile()), LATER, dry_run=False)
+
+    assert {each.effect for each in back} == {Effect.COMES_BACK}
+    assert (await store.get(ToolRef(name="double"))).state is Lifecycle.APPROVED
+    head = store.head()
+    stays = await apply_policy(store, equipment(profile()), LATER, dry_run=False)
+    assert {each.effect for each in stays} == {Effect.STAYS}
+    assert store.head() == head
+    assert (await store.verify()).intact
+
+
+async def test_what_waits_for_a_person_is_not_let_in_by_applying_a_policy(store: ToolStore):
+    asking = profile(admission={"review": "always"})
+    await store.admit(submission(asking), actor="ada")
+
+    assert await apply_policy(store, equipment(profile()), LATER, dry_run=False) == ()
+    assert (await store.find(ToolRef(name="double"))).state is Lifecycle.QUARANTINED
 
 
 async def test_an_approval_counts_under_the_new_policy_until_it_expires(store: ToolStore):

@@ -30,6 +30,7 @@ from runtime.settings import Settings, names_a_file
 if TYPE_CHECKING:
     from policies.cases import CaseResult
     from policies.explaining import Explanation
+    from runtime.applying import Applied
     from toolstore.models import ToolVersion
 
 app = typer.Typer(no_args_is_help=True, help="Show, check, explain and try policies.")
@@ -206,6 +207,44 @@ def try_cases(
         say(f"{len(rows) - len(failed)} of {len(rows)} cases passed")
     if failed:
         answer_no()
+
+
+@app.command()
+def apply(
+    ctx: typer.Context,
+    policy: Which = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decide about every tool of the store now, and not when it is next loaded.
+
+    What the policy no longer allows goes to quarantine. What an earlier policy sent there comes
+    back where this one allows it without a person.
+    """
+    settings = settings_of(ctx, policy=policy)
+    found = run_async(_apply(settings, dry_run=dry_run))
+    if as_json:
+        print_json([json_of(each) for each in found])
+        return
+    print_columns(
+        [(each.effect.value, each.ref, "; ".join(each.reasons)) for each in found],
+        ("EFFECT", "TOOL", "REASONS"),
+    )
+    if dry_run:
+        say("nothing was changed")
+
+
+async def _apply(settings: Settings, *, dry_run: bool) -> tuple[Applied, ...]:
+    from runtime.applying import apply_policy  # noqa: PLC0415 - others do without
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
+
+    async with open_runtime(settings=settings) as runtime:
+        return await apply_policy(
+            runtime.store, runtime.equipment, datetime.now(UTC), dry_run=dry_run
+        )
 
 
 @app.command()

@@ -1,0 +1,114 @@
+"""A policy applied to the whole store at once: what it would set aside, and what may come back.
+
+The same decisions as at the next load of each version, only now; and the way back for what an
+earlier policy set aside, where the one in force allows it without a person.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from policies.decision import Decision
+from policies.value import Value
+from runtime.equipment import Equipment
+from runtime.redecision import decide_again
+from runtime.terms import terms_of
+from toolstore.errors import StoreDamagedError
+from toolstore.events import EventType
+from toolstore.models import ToolVersion
+from toolstore.store import ToolStore
+
+
+class Effect(StrEnum):
+    """What a policy does to one version."""
+
+    STAYS = "stays"
+    SET_ASIDE = "set aside"
+    """Approved, and no longer allowed: to quarantine."""
+
+    COMES_BACK = "comes back"
+    """Set aside by an earlier policy, and allowed by this one."""
+
+    STAYS_ASIDE = "stays aside"
+
+
+class Applied(Value):
+    """One version under the policy in force."""
+
+    ref: str
+    digest: str
+    effect: Effect
+    rules: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+async def apply_policy(
+    store: ToolStore, equipment: Equipment, at: datetime, *, dry_run: bool
+) -> tuple[Applied, ...]:
+    """Decide about every approved version, and about those that a policy set aside.
+
+    Damaged versions are left out; loading one says what is damaged.
+
+    Raises:
+        ToolStoreError: The store could not keep what was decided.
+    """
+    waiting = await store.pending(on_damage=_leave_out)  # before this adds to them
+    approved = await store.current_versions(on_damage=_leave_out)
+    aside = [version for version in waiting if await _was_set_aside(store, version)]
+    return (
+        *[await _apply(store, equipment, each, at, dry_run=dry_run) for each in approved],
+        *[await _reconsider(store, equipment, each, at, dry_run=dry_run) for each in aside],
+    )
+
+
+async def _apply(
+    store: ToolStore, equipment: Equipment, version: ToolVersion, at: datetime, *, dry_run: bool
+) -> Applied:
+    decision = decide_again(version, equipment, at)
+    known = version.decision.policy_digest == decision.policy_digest
+    if not dry_run and not (known and decision.allowed):
+        await store.decisions.decided_again(
+            version.digest, decision, policy=equipment.profile.text, actor=equipment.tenant
+        )
+    return _applied(version, Effect.STAYS if decision.allowed else Effect.SET_ASIDE, decision)
+
+
+async def _reconsider(
+    store: ToolStore, equipment: Equipment, version: ToolVersion, at: datetime, *, dry_run: bool
+) -> Applied:
+    decision = decide_again(version, equipment, at)
+    if not decision.allowed:
+        return _applied(version, Effect.STAYS_ASIDE, decision)
+    if not dry_run:
+        profile = equipment.profile
+        await store.decisions.keep_policy(
+            profile.text, digest=decision.policy_digest, actor=equipment.tenant
+        )
+        await store.lifecycle.readmit(
+            version.digest, decision, actor=equipment.tenant, terms=terms_of(profile)
+        )
+    return _applied(version, Effect.COMES_BACK, decision)
+
+
+async def _was_set_aside(store: ToolStore, version: ToolVersion) -> bool:
+    """Whether a policy's decision, and nothing that a person did, brought it to quarantine."""
+    events = await store.events(version.name)
+    moves = [e for e in events if e.digest == version.digest and e.from_state != e.to_state]
+    return bool(moves) and (
+        moves[-1].type == EventType.SUSPENDED and moves[-1].policy_digest is not None
+    )
+
+
+def _applied(version: ToolVersion, effect: Effect, decision: Decision) -> Applied:
+    return Applied(
+        ref=str(version.ref),
+        digest=version.digest,
+        effect=effect,
+        rules=decision.rules,
+        reasons=decision.reasons,
+    )
+
+
+def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
+    """Go on without it."""
