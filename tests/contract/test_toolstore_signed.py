@@ -1,5 +1,7 @@
 """A signed store, in a folder and on a PostgreSQL server: the same is noticed on both."""
 
+# ruff: noqa: S608 - the statements are put together from constants of this file
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -32,6 +32,12 @@ from toolstore.events import Link
 _MAX_BYTES: Final = 1 << 16
 _table = tables.checkpoint.c
 _LATEST: Final = select(_table.envelope).order_by(_table.number.desc()).limit(1)
+_HEAD: Final = select(
+    tables.log_head.c.sequence,
+    tables.log_head.c.hash,
+    _LATEST.scalar_subquery().label("envelope"),
+)
+"""The kept end of the log, and the newest checkpoint beside it, in one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +103,12 @@ def signed_head(connection: Connection, ring: KeyRing, known: Checkpoint | None)
         UnsignedError: the log was kept without keys.
         AttestationError: the log does not end where the newest checkpoint says.
     """
-    head = logbook.kept_head(connection)
-    if head.sequence == 0:
+    head = connection.execute(_HEAD).first()
+    if head is None:
         return NOTHING
-    content = latest_envelope(connection)
-    if content is None:
+    if head.envelope is None:
         raise UnsignedError("the log has no checkpoint")
+    content = as_bytes(head.envelope)
     if known is not None and known.envelope == content:
         found = known
     else:
