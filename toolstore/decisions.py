@@ -87,7 +87,9 @@ def _decide_again(writer: Writer, digest: str, decision: Decision, policy: bytes
     detail = EventDetail(decision=decision)
     reasons = "; ".join(decision.reasons[:SHOWN_REASONS])
     if not decision.allowed:
-        reason = f"the policy changed, and it no longer passes: {reasons}"
+        same = version.decision.policy_digest == decision.policy_digest
+        why = "what it was approved on has ended" if same else "the policy changed"
+        reason = f"{why}, and it no longer passes: {reasons}"
         writer.placing.take_out(row, EventType.SUSPENDED, reason, detail)
     elif not _was_decided(writer.connection, digest, decision.policy_digest):
         reason = f"the policy changed, and it passes: {reasons}"
