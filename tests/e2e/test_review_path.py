@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from looping import call, calls, results_of, script
 
-from policies.permissions import Permissions
-from policies.source import Example, ToolSource
+from policies.decision import Channel
 from runtime.messages import UserMessage
 from runtime.models.scripted import RecordedAnswer
-from runtime.review.item import Coverage, ReviewItem, Vote
+from runtime.review.item import ReviewItem, Vote
 from runtime.wiring import Runtime
+from toolstore.errors import ToolNotCallableError
 
 CODE = '''import string
 
@@ -42,9 +43,21 @@ DEFINITION = {
 }
 
 
-def covered(item: ReviewItem) -> Coverage:
-    assert item.coverage is not None, item.coverage_missing
-    return item.coverage
+def check_coverage(item: ReviewItem) -> None:
+    """What the examples do not reach, and generated arguments either."""
+    coverage = item.coverage
+    assert coverage is not None, item.coverage_missing
+    by_examples = {(gap.line, gap.words.plain) for gap in coverage.by_examples}
+    assert by_examples == {
+        (11, "the loop never came to its end"),
+        (14, "lines 14 to 16 were never run"),
+    }
+    by_all = {(gap.line, gap.words.plain) for gap in coverage.by_all}
+    assert by_all == {(14, "the condition was never true"), (15, "never run")}
+    assert coverage.lines_missed == (15,)
+    assert coverage.statements_run == coverage.statements - 1
+    shown = {line.number: line.covered for line in item.source}
+    assert (shown[13], shown[15], shown[4]) == (True, False, None)
 
 
 async def test_a_session_goes_on_while_its_tool_waits_and_uses_it_when_approved(
@@ -63,46 +76,22 @@ async def test_a_session_goes_on_while_its_tool_waits_and_uses_it_when_approved(
     assert (await session.send("make a tool that grades")).text == "It waits for a person."
     (line,) = await neighbour.desk.queue()
     assert line.ref.plain == "grade@1"
+    before = await runtime.store.events()
     item = await neighbour.desk.item("grade")
-    await neighbour.desk.decide(item.shown, Vote.APPROVE, principal="bob", reason="fine by me")
+    check_coverage(item)
+    assert await runtime.store.events() == before
+    await neighbour.desk.decide(
+        item.shown,
+        Vote.APPROVE,
+        principal="bob",
+        reason="fine by me",
+        scope=Channel.SESSION,
+    )
 
     assert (await session.send("which letter is 72?")).text == "It is a C."
     told = [m.text for m in session.messages if isinstance(m, UserMessage) and "news" in m.text]
     assert len(told) == 1
     assert 'grade@1 is approved by bob, saying: "fine by me". You can call it now.' in told[0]
     assert '"result":"C"' in results_of(session.messages)[-1].content
-
-
-async def test_what_the_examples_do_not_reach_is_shown_and_no_verdict_follows(
-    runtime: Runtime,
-) -> None:
-    source = ToolSource(
-        name="grade",
-        description="Turn points into a letter from A to F.",
-        code=CODE,
-        examples=(
-            Example(arguments={"points": 95}, returns="A"),
-            Example(arguments={"points": 85}, returns="B"),
-        ),
-        permissions=Permissions(imports=("string",)),
-    )
-    outcome = await runtime.define_tool(source)
-    assert outcome.needs_review
-    before = await runtime.store.events()
-
-    item = await runtime.desk.item("grade")
-
-    coverage = covered(item)
-    by_examples = {(gap.line, gap.words.plain) for gap in coverage.by_examples}
-    assert by_examples == {
-        (11, "the loop never came to its end"),
-        (14, "lines 14 to 16 were never run"),
-    }
-    by_all = {(gap.line, gap.words.plain) for gap in coverage.by_all}
-    assert by_all == {(14, "the condition was never true"), (15, "never run")}
-    assert coverage.lines_missed == (15,)
-    assert coverage.statements_run == coverage.statements - 1
-    shown = {line.number: line.covered for line in item.source}
-    assert (shown[13], shown[15], shown[4]) == (True, False, None)
-    assert await runtime.store.events() == before
-    assert (await runtime.desk.item("grade")).coverage == coverage
+    with pytest.raises(ToolNotCallableError):
+        await neighbour.call_tool("grade", {"points": 1})

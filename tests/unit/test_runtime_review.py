@@ -10,37 +10,26 @@ from pathlib import Path
 import pytest
 from factories import IMAGE, NOON, make_evidence, make_schema, make_source, make_submission
 
-from policies.config import PolicyProfile, load_profile
+from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Channel
 from policies.marking import Mark
 from policies.permissions import Permissions
 from policies.source import Example
+from runtime.artefacts import ArtefactStore
 from runtime.composition import Composition
 from runtime.equipment import Equipment
 from runtime.errors import ReviewChangedError, UsageError
+from runtime.loader import ToolLoader
 from runtime.profiles import read_profile
 from runtime.review.desk import ReviewDesk
 from runtime.review.item import LineKind, Vote
 from runtime.review.shown import Shown
-from runtime.settings import Settings
-from runtime.wiring import open_runtime
+from sandbox.base import Sandbox
+from toolstore.attest.keys import KeyRing
 from toolstore.errors import ToolNotFoundError, TransitionError
 from toolstore.models import Lifecycle, Submission, ToolVersion
 from toolstore.store import ToolStore
 
-POLICY = """
-name = "tests"
-[admission]
-levels = ["L0"]
-automatic_levels = []
-review = "always"
-author_may_approve = false
-[evidence]
-examples = 1
-runs_per_example = 1
-property_runs = 0
-property_failures = "allow"
-"""
 LATER = NOON + timedelta(hours=1)
 
 
@@ -364,30 +353,37 @@ async def test_the_nearest_tool_and_who_is_pinned_are_named(store: ToolStore) ->
 
     assert item.neighbour is not None
     assert item.neighbour.ref.plain in {"twice@1", "caller@1"}
+    assert item.users.pinned is not None
     assert [ref.plain for ref in item.users.pinned] == ["caller@1"]
 
 
 async def test_a_yes_that_has_expired_stops_the_next_call(tmp_path: Path) -> None:
-    policy = load_profile(POLICY, origin="test")
-    file = tmp_path / "policy.toml"
-    file.write_text(POLICY)
-    settings = Settings(home=tmp_path / "home", policy=str(file))
-    async with open_runtime(settings=settings) as runtime:
-        version = await runtime.store.admit(waiting(policy), actor="ada")
-        soon = datetime.now(UTC) + timedelta(milliseconds=400)
-        await runtime.desk.decide(version.digest, Vote.APPROVE, principal="bob", expires_at=soon)
-        await runtime.loader.refresh()
-        loaded = await runtime.loader.get("double")
-        assert loaded is not None
-        await asyncio.sleep(0.5)
+    now = datetime.now(UTC)
+    moment = [now - timedelta(hours=2)]
+    policy = profile()
+    keys = KeyRing(tmp_path / "keys", clock=lambda: moment[0])
 
-        outcome = await runtime.loader.call(loaded.version, {"number": 2})
+    async def no_sandbox() -> Sandbox:
+        raise AssertionError("nothing runs")
+
+    async with await ToolStore.open(
+        tmp_path / "store", keys=keys, clock=lambda: moment[0]
+    ) as store:
+        desk = desk_of(store, policy, lambda: moment[0])
+        equipment = Equipment(profile=policy, secrets=lambda _: None, tenant="tests")
+        loader = ToolLoader(store, no_sandbox, equipment, ArtefactStore(tmp_path / "artefacts"))
+        version = await store.admit(waiting(policy), actor="ada")
+        until = now - timedelta(hours=1)
+        await desk.decide(version.digest, Vote.APPROVE, principal="bob", expires_at=until)
+        loaded = await store.version(version.digest)
+        moment[0] = now
+
+        outcome = await loader.call(loaded, {"number": 2})
 
         assert outcome.is_error
         assert "the approval of bob ended" in str(outcome.content)
-        after = await runtime.store.version(version.digest)
-        assert after.state is Lifecycle.QUARANTINED
-        assert [line.votes for line in await runtime.desk.queue()] == [0]
-        again = await runtime.desk.decide(version.digest, Vote.APPROVE, principal="cat")
-        assert again.settled
-        assert (await runtime.loader.find(loaded.version.ref)).state is Lifecycle.APPROVED
+        assert (await store.version(version.digest)).state is Lifecycle.QUARANTINED
+        assert [line.votes for line in await desk.queue()] == [0]
+        assert (await desk.decide(version.digest, Vote.APPROVE, principal="cat")).settled
+        assert (await loader.find(loaded.ref)).state is Lifecycle.APPROVED
+        await loader.close()
