@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -13,8 +13,10 @@ from rich.text import Text
 from runtime.cli.render import one_line, version_view
 from toolstore.bundlereport import BundleReport, Line, Standing
 from toolstore.events import EventDetail
-from toolstore.exchange import OthersWord, Signed
 from toolstore.models import Event, ToolVersion
+
+if TYPE_CHECKING:
+    from toolstore.exchange import OthersWord, Signed
 
 HEADS: Final = ("WHAT", "STANDING", "SIGNED BY", "WHEN", "DETAIL")
 KEY_CHARACTERS: Final = 8
