@@ -64,14 +64,21 @@ class Redecision:
         self._clock = clock
         self._digest = equipment.profile.digest
         self._passed: set[str] = set()
+        self._whole: set[str] = set()
+        """Digests of policies whose kept text is what it was."""
 
     async def check(self, version: ToolVersion) -> ToolVersion:
         """`version`, which was loaded, if the policy in force allows it as well.
 
         Raises:
             ToolNotCallableError: It does not; the version is in quarantine now.
-            ToolStoreError: The store could not keep that.
+            StoreDamagedError: What is kept of the policy that allowed it is not that policy.
+            ToolStoreError: The store could not keep what was decided.
         """
+        under = version.decision.policy_digest
+        if under not in self._whole:
+            await self._store.decisions.policy(under)
+            self._whole.add(under)
         at = self._clock()
         lapsed = has_lapsed(version, at)
         known = version.decision.policy_digest == self._digest or version.digest in self._passed

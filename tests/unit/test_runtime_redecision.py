@@ -267,6 +267,7 @@ async def test_a_policy_is_kept_whole_and_read_again(store: ToolStore):
 
 async def test_a_kept_policy_that_was_changed_is_damage(store: ToolStore, tmp_path: Path):
     policy = profile()
+    await store.admit(submission(policy), actor="ada")
     await store.decisions.keep_policy(policy.text, digest=policy.digest, actor="ada")
     await store.close()
     with tampering(tmp_path / "store") as database:
@@ -278,6 +279,8 @@ async def test_a_kept_policy_that_was_changed_is_damage(store: ToolStore, tmp_pa
     async with await ToolStore.open(tmp_path / "store") as again:
         with pytest.raises(StoreDamagedError, match="not what it says"):
             await stored_policy(again, policy.digest)
+        with pytest.raises(StoreDamagedError, match="not what it says"):
+            await loader(again, policy).resolve(ToolRef(name="double"))
         assert not (await again.verify()).intact
 
 
