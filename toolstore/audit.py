@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from policies.decision import Channel
 from policies.value import sha256_digest
-from toolstore import derived, logbook, reading, searching, tables
+from toolstore import calls, derived, logbook, reading, searching, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.auditing import signed_log
 from toolstore.attest.guard import Guard, bind, guard_of
@@ -48,6 +48,7 @@ def audit(connection: Connection) -> VerifyReport:
     whole = _check_versions(connection, rows, findings)
     bind(connection, guard)
     findings.add("search index", *searching.problems(connection))
+    findings.add("recorded calls", *calls.problems(connection))
     return VerifyReport(
         versions=len(rows),
         events=log.length,

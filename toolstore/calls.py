@@ -6,7 +6,7 @@ allowed because of a recorded call alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -165,6 +165,29 @@ def count(connection: Connection, version: str) -> int:
     """How many calls of a version are kept."""
     query = select(func.count()).select_from(tables.call).where(_call.version == version)
     return connection.scalar(query) or 0
+
+
+def problems(connection: Connection) -> Iterator[str]:
+    """What is wrong with recorded calls: bodies that are not what their digests say."""
+    query = (
+        select(tables.call, _body.bytes)
+        .select_from(tables.call.outerjoin(tables.call_body, _call.body == _body.digest))
+        .where(_call.body.is_not(None))
+        .execution_options(yield_per=100)
+    )
+    for row in connection.execute(query).mappings():
+        record = _read(row)
+        if record is None or record.body is None or not _fits(record, record.body):
+            yield f"call {row['id']}: what is kept of it is not what was recorded"
+
+
+def _fits(record: CallRecord, body: CallBody) -> bool:
+    if body.redacted:
+        return True
+    return sha256_digest(canonical_json(body.arguments)) == record.arguments_digest and (
+        record.result_digest is None
+        or sha256_digest(canonical_json(body.value)) == record.result_digest
+    )
 
 
 def prune(connection: Connection, versions: Iterable[str], *, keep: int, before: datetime) -> int:

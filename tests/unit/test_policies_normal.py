@@ -77,11 +77,11 @@ def test_names_of_locals_docstrings_annotations_order_and_layout_do_not_matter()
         ),
         (
             "def f(a): return h(x=1, y=2)\ndef h(x, y): return x",
-            "def f(a): return h(x=1, y=2)\ndef h(y, x): return x",
+            "def f(a): return h(x=1, y=2)\ndef h(y, x): return y",
         ),
         (
             "def f(a): return h(**a)\ndef h(x, y): return x",
-            "def f(a): return h(**a)\ndef h(y, x): return x",
+            "def f(a): return h(**a)\ndef h(y, x): return y",
         ),
         (
             "class A: x = 1\nclass B: x = 2\ndef f(a): return A.x",
