@@ -219,6 +219,7 @@ class _Checker:
                 detail=problem,
                 role=None if key is None else key.role,
                 keyid=keyid,
+                trusted=keyid in self.trusted,
             )
         )
         return None
@@ -281,6 +282,7 @@ class _Checker:
                 role=key.role,
                 keyid=key.keyid,
                 person=key.person,
+                trusted=key.keyid in self.trusted,
                 at=_said_at(envelope),
             )
         )
@@ -353,7 +355,10 @@ class _Checker:
         except NotInForceError as error:
             self.add("thresholds", Standing.MISSING, error.reason)
             return
-        self.add("thresholds", Standing.HOLDS, f"as many keys vouch for it as {profile.name} wants")
+        standing, words = Standing.HOLDS, f"as many keys vouch for it as {profile.name} wants"
+        if any(each.key.keyid not in self.trusted for each in chain.envelopes):
+            standing, words = Standing.UNTRUSTED, f"{words}, if they are whose they say"
+        self.add("thresholds", standing, words)
 
     def decide_again(self, profile: PolicyProfile) -> None:
         """The policy in the file, asked again about what is in the file, for then and for now."""

@@ -37,6 +37,9 @@ class Line(Value):
     role: Role | None = None
     keyid: str | None = None
     person: str | None = None
+    trusted: bool = False
+    """Whether the reader trusts that key; else its role and person are only the file's word."""
+
     at: AwareDatetime | None = None
     """When it was signed, as the statement says."""
 

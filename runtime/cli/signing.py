@@ -51,7 +51,7 @@ def cells_of(line: Line) -> tuple[str, ...]:
     return (
         line.part,
         line.standing.value,
-        f"says to be {signer}" if line.standing is Standing.UNTRUSTED else signer,
+        f"says to be {signer}" if signer and not line.trusted else signer,
         "" if line.at is None else f"{line.at:%Y-%m-%d %H:%M}",
         line.detail,
     )

@@ -103,6 +103,7 @@ def test_the_keys_in_a_bundle_are_not_trusted_for_that(exported: Exported):
     assert report.verdict is Verdict.UNTRUSTED
     signed = [line for line in report.lines if line.keyid is not None]
     assert {line.standing for line in signed} <= {Standing.UNTRUSTED, Standing.ASIDE}
+    assert not any(line.trusted for line in signed)
 
 
 @pytest.mark.parametrize("role", ["linter", "sandbox", "reviewer", "admitter"])
@@ -114,6 +115,7 @@ def test_one_key_that_is_not_trusted_is_seen(exported: Exported, role: str):
     assert report.verdict is Verdict.UNTRUSTED
     untrusted = [line for line in report.lines if line.standing is Standing.UNTRUSTED]
     assert {line.role.value for line in untrusted if line.role} == {role}
+    assert "thresholds" in {line.part for line in untrusted}
 
 
 def test_the_reader_says_what_a_key_may_sign(exported: Exported):
