@@ -210,7 +210,7 @@ class ReplaySettings(Value):
     """Of each version, the latest."""
 
     keep_days: int = Field(default=90, ge=1, le=3_650)
-    runs: int = Field(default=50, ge=0, le=500)
+    runs: int = Field(default=100, ge=0, le=500)
     """At most so many recorded calls are run again, the most diverse ones."""
 
     at_least: int = Field(default=25, ge=0, le=500)
