@@ -23,6 +23,8 @@ def test_the_wheel_has_the_four_packages_and_their_data(tmp_path: Path):
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"policies", "runtime", "sandbox", "toolstore"}
     for needed in (
+        "policies/profiles/production.cases.toml",
+        "policies/profiles/production.cedar",
         "policies/profiles/production.toml",
         "policies/py.typed",
         "runtime/demo/recording.json",

@@ -22,7 +22,7 @@ from policies.value import sha256_digest
 from runtime.applying import Effect, apply_policy
 from runtime.authorize import author_of
 from runtime.equipment import Equipment
-from runtime.errors import AccessRefusedError
+from runtime.errors import AccessRefusedError, UsageError
 from runtime.loader import ToolLoader
 from runtime.profiles import read_profile
 from runtime.redecision import Redecision, decide_again, request_of, stored_policy
@@ -94,6 +94,17 @@ def loader(store: ToolStore, policy: PolicyProfile) -> ToolLoader:
         raise AssertionError("nothing runs")
 
     return ToolLoader(store, no_sandbox, equipment(policy), None)  # type: ignore[arg-type]  # nothing runs
+
+
+def desk_of(store: ToolStore, policy: PolicyProfile) -> ReviewDesk:
+    return ReviewDesk(
+        store=store,
+        equipment=equipment(policy),
+        composition=None,  # type: ignore[arg-type]  # nothing is called
+        sandbox=None,
+        package_folder=Path("/nonexistent"),
+        clock=lambda: LATER,
+    )
 
 
 async def types(store: ToolStore) -> list[str]:
@@ -223,6 +234,22 @@ async def test_what_waits_for_a_person_is_not_let_in_by_applying_a_policy(store:
     assert (await store.find(ToolRef(name="double"))).state is Lifecycle.QUARANTINED
 
 
+async def test_what_was_set_aside_for_a_person_comes_back_by_a_person(store: ToolStore):
+    policy = profile(admission={"review": "always", "author_may_approve": False})
+    version = await store.admit(submission(profile()), actor="ada")
+    with pytest.raises(ToolNotCallableError, match="waiting for review"):
+        await loader(store, policy).resolve(ToolRef(name="double"))
+    desk = desk_of(store, policy)
+    with pytest.raises(UsageError, match="author"):
+        await desk.decide(version.digest, Vote.APPROVE, principal="ada")
+
+    await desk.decide(version.digest, Vote.APPROVE, principal="bob")
+
+    found = await loader(store, policy).resolve(ToolRef(name="double"))
+    assert found.state is Lifecycle.APPROVED
+    assert found.decision.policy_digest == policy.digest
+
+
 async def test_an_approval_counts_under_the_new_policy_until_it_expires(store: ToolStore):
     asking = profile(admission={"review": "always"})
     waiting = await store.admit(submission(asking), actor="ada")
@@ -317,14 +344,7 @@ async def test_who_may_not_approve_changes_nothing(store: ToolStore):
         update={"admission": policy.admission.model_copy(update={"review": "always"})}
     )
     waiting = await store.admit(submission(policy), actor="ada")
-    desk = ReviewDesk(
-        store=store,
-        equipment=equipment(policy),
-        composition=None,  # type: ignore[arg-type]  # nothing is called
-        sandbox=None,
-        package_folder=Path("/nonexistent"),
-        clock=lambda: LATER,
-    )
+    desk = desk_of(store, policy)
     before = store.head()
 
     with pytest.raises(AccessRefusedError, match="bob-never"):
