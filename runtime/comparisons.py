@@ -18,7 +18,7 @@ from runtime.duplicates import Duplicate, DuplicateFinder
 from runtime.equipment import Equipment
 from runtime.replay import Candidate, Replayer
 from sandbox.base import Sandbox
-from toolstore.errors import ToolNotFoundError
+from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.models import ToolRef
 from toolstore.store import ToolStore
 
@@ -77,6 +77,8 @@ class Comparisons:
             await self._store.find(ToolRef(name=source.name))
         except ToolNotFoundError:
             return False
+        except StoreDamagedError:
+            pass  # it is there, whatever became of it
         return True
 
     def _allowed(self, twin: Duplicate | None) -> Duplicate | None:

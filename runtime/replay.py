@@ -74,9 +74,16 @@ class Replayer:
         Raises:
             SandboxError: The sandbox failed; nothing can be said.
         """
-        old = await self._approved(new.source.name)
-        if old is None:
+        try:
+            old = await self._store.get(ToolRef(name=new.source.name))
+        except (ToolNotFoundError, ToolNotCallableError):
             return None
+        except StoreDamagedError:
+            return Replay(
+                predecessor="",
+                predecessor_ref=new.source.name,
+                left_out="the approved version is damaged",
+            )
         replay = Replay(predecessor=old.digest, predecessor_ref=str(old.ref))
         if new.source.permissions.hosts or old.source.permissions.hosts:
             return replay.model_copy(
@@ -135,12 +142,6 @@ class Replayer:
         if image != version.image_digest:
             return None
         return Candidate(version.source, version.source_schema, image)
-
-    async def _approved(self, name: str) -> ToolVersion | None:
-        try:
-            return await self._store.get(ToolRef(name=name))
-        except (ToolNotFoundError, ToolNotCallableError):
-            return None
 
     async def _inputs(self, old: ToolVersion, new: Candidate) -> list[ReplayInput]:
         """Recorded calls, the most diverse of them, and generated ones where they are few."""
