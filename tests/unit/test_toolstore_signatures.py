@@ -420,6 +420,25 @@ async def test_an_approval_of_another_version_is_refused(place: Place) -> None:
     assert refused.value.flaw is Flaw.WRONG_SUBJECT
 
 
+async def test_evidence_that_nobody_vouches_for_is_refused(place: Place) -> None:
+    found = await kept(place, "waiting")
+    linted = [
+        digest
+        for digest, raw in found.envelopes.items()
+        if open_envelope(raw, place.ring.find).kind is Kind.ANALYSIS
+    ]
+    unlisted = tuple(
+        detail.model_copy(
+            update={"attestations": tuple(d for d in detail.attestations or () if d not in linted)}
+        )
+        for detail in found.details
+    )
+    rest = {digest: raw for digest, raw in found.envelopes.items() if digest not in linted}
+
+    with pytest.raises(AttestationError, match="nobody vouches for lint, schema"):
+        read_chain(replace(found, details=unlisted, envelopes=rest), place.ring.find)
+
+
 async def test_an_approval_that_nobody_signed_is_refused(place: Place) -> None:
     found = await kept(place, "seen")
     altered = tuple(

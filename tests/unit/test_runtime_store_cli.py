@@ -1,0 +1,114 @@
+"""`toolkiln store verify | checkpoint | sign | keys`, as a person types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from factories import make_submission
+from storekit import tampering
+
+from policies.statements import Role
+from runtime.cli.program import run
+from runtime.errors import ExitCode
+from toolstore.attest.keys import KeyRing
+from toolstore.models import ToolRef
+from toolstore.store import ToolStore
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of one's own, with a signed store of one tool."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("TOOLKILN_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(_admit(home, "double"))
+    return home
+
+
+async def _admit(home: Path, name: str, *, revoke: bool = False) -> None:
+    keys, seen = KeyRing(home / "keys"), home / "checkpoints"
+    async with await ToolStore.open(home / "store", keys=keys, seen=seen) as store:
+        await store.admit(make_submission(name), actor="ada")
+        if revoke:
+            await store.revoke(ToolRef(name=name), actor="ada", reason="wrong")
+
+
+def test_verify_says_what_is_damaged_and_what_can_be_trusted(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(_admit(home, "other"))
+    assert run(["store", "verify"]) == ExitCode.OK
+    assert "trusted\tdouble@1" in capsys.readouterr().out
+
+    with tampering(home / "store") as connection:
+        connection.execute(
+            "DELETE FROM attestation WHERE kind = 'trials' AND version = (SELECT digest FROM "
+            "tool_version v JOIN tool t ON t.id = v.tool WHERE t.name = 'double')"
+        )
+    assert run(["store", "verify", "--json"]) == ExitCode.NO
+    report = json.loads(capsys.readouterr().out)
+    assert report["trusted"] == ["other@1"]
+    assert [damage["where"] for damage in report["damage"]] == ["double@1"]
+    assert run(["tools", "show", "double"]) == ExitCode.NO
+    assert "is missing" in capsys.readouterr().err
+
+
+def test_a_store_that_was_put_back_needs_a_persons_word(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(home / "store", home / "older")
+    asyncio.run(_admit(home, "other", revoke=True))
+    shutil.rmtree(home / "store")
+    (home / "older").rename(home / "store")
+
+    assert run(["store", "checkpoint"]) == ExitCode.NO
+    assert "store checkpoint --accept" in capsys.readouterr().err
+    assert run(["tools", "list"]) in {ExitCode.OK, ExitCode.NO}
+    assert run(["store", "verify"]) == ExitCode.NO
+    assert run(["store", "checkpoint", "--accept"]) == ExitCode.OK
+    assert run(["store", "verify"]) == ExitCode.OK
+
+
+def test_a_store_from_before_is_signed_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "old"
+    monkeypatch.setenv("TOOLKILN_HOME", str(home))
+
+    async def keyless() -> None:
+        async with await ToolStore.open(home / "store") as store:
+            await store.admit(make_submission(), actor="ada")
+
+    asyncio.run(keyless())
+    assert run(["tools", "show", "double"]) == ExitCode.NO
+    assert "toolkiln store sign" in capsys.readouterr().err
+    assert run(["store", "sign"]) == ExitCode.OK
+    assert "signed\tdouble@1" in capsys.readouterr().out
+    assert run(["tools", "show", "double"]) == ExitCode.OK
+
+
+def test_keys_are_listed_rotated_given_and_trusted(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "keys", "rotate", "sandbox"]) == ExitCode.OK
+    assert run(["store", "keys", "person", "bob"]) == ExitCode.OK
+    capsys.readouterr()
+    assert run(["store", "keys", "list", "--json"]) == ExitCode.OK
+    ring = json.loads(capsys.readouterr().out)
+    assert [key["role"] for key in ring["keys"]].count("sandbox") == 2
+    assert list(ring["people"]) == ["bob"]
+    assert run(["store", "verify"]) == ExitCode.OK
+
+    capsys.readouterr()
+    assert run(["store", "keys", "export"]) == ExitCode.OK
+    exported = tmp_path / "keys.json"
+    exported.write_text(capsys.readouterr().out)
+    other = ["--home", str(tmp_path / "third")]
+    assert run([*other, "store", "keys", "trust", str(exported)]) == ExitCode.OK
+    assert len(KeyRing(tmp_path / "third" / "keys").ring().keys) == len(Role) + len(ring["keys"])
+    exported.write_text("{}")
+    assert run([*other, "store", "keys", "trust", str(exported)]) == ExitCode.USAGE
