@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.marking import mark_line, mark_text
@@ -197,6 +197,7 @@ TEXTS = st.text(
 )
 
 
+@settings(max_examples=40)
 @given(TEXTS)
 def test_no_text_becomes_markup_and_all_of_it_is_shown(text: str):
     safe = mark_text(text)
@@ -205,6 +206,7 @@ def test_no_text_becomes_markup_and_all_of_it_is_shown(text: str):
     assert words.text == safe.plain
 
 
+@settings(max_examples=40)
 @given(st.lists(TEXTS, max_size=8))
 def test_colour_adds_nothing_and_leaves_nothing_out(texts: list[str]):
     lines = [mark_line(text) for text in texts]
@@ -219,6 +221,7 @@ LINES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(LINES, LINES)
 def test_the_sides_of_a_diff_are_the_texts(before: list[str], now: list[str]):
     diff = list(diff_lines(before, now))
