@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from policies.decision import Channel
 from policies.value import sha256_digest
-from toolstore import calls, derived, logbook, reading, searching, tables
+from toolstore import calls, derived, exchange, logbook, reading, searching, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.auditing import signed_log
 from toolstore.attest.guard import Guard, bind, guard_of
@@ -49,6 +49,7 @@ def audit(connection: Connection) -> VerifyReport:
     bind(connection, guard)
     findings.add("search index", *searching.problems(connection))
     findings.add("recorded calls", *calls.problems(connection))
+    findings.add("imported files", *exchange.problems(connection))
     return VerifyReport(
         versions=len(rows),
         events=log.length,

@@ -7,24 +7,25 @@ is the word of others: shown, and never counted.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
-from pydantic import AwareDatetime
-from sqlalchemy import Connection
+from pydantic import AwareDatetime, ValidationError
+from sqlalchemy import ColumnElement, Connection, select
 
 from policies.statements import Role, Statement
 from policies.value import Value, sha256_digest
 from toolstore import logbook, packing, reading, tables
 from toolstore.attest.guard import guard_of
 from toolstore.attest.trust import TrustedKey
-from toolstore.blobs import put_blobs, read_blobs
+from toolstore.blobs import put_blobs, read_raw_blobs
 from toolstore.bundle import SealedStatement
 from toolstore.bundlecheck import check_bundle, check_document
-from toolstore.bundlereport import BundleReport
+from toolstore.bundlereport import BundleReport, Line, Standing
 from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType
 from toolstore.lane import Lane
@@ -138,11 +139,7 @@ class Exchange:
         return await self.write(actor, partial(_keep, digest=digest, content=content))
 
     async def words(self, version: ToolVersion) -> tuple[OthersWord, ...]:
-        """What others said of a version, oldest first.
-
-        Raises:
-            StoreDamagedError: a file is missing or not what its digest says.
-        """
+        """What others said of a version, oldest first; a damaged file is one that is broken."""
         return await self.reads.run(partial(_words, digest=version.digest, at=self.clock()))
 
 
@@ -173,7 +170,10 @@ def _keep(writer: Writer, digest: str, content: bytes) -> ToolVersion:
     row = reading.require_digest(writer.connection, digest)
     version = reading.load(writer.connection, row)
     bundle = sha256_digest(content)
-    if any(found == bundle for _, _, found in _listed(writer.connection, digest)):
+    if any(
+        found == bundle
+        for _, _, found in _listed(writer.connection, tables.event.c.version == digest)
+    ):
         return version
     put_blobs(writer.connection, [content])
     detail = EventDetail(bundle=bundle)
@@ -182,23 +182,44 @@ def _keep(writer: Writer, digest: str, content: bytes) -> ToolVersion:
 
 
 def _words(connection: Connection, digest: str, at: datetime) -> tuple[OthersWord, ...]:
-    listed = _listed(connection, digest)
-    files = read_blobs(connection, [bundle for _, _, bundle in listed])
+    listed = _listed(connection, tables.event.c.version == digest)
+    files = read_raw_blobs(connection, [bundle for _, _, bundle in listed])
     trusted = trusted_keys(connection)
-    words = []
-    for came, actor, bundle in listed:
-        if bundle not in files:
-            raise StoreDamagedError(f"the imported file {bundle} is missing")
-        report = check_bundle(files[bundle], trusted, at=at)
-        words.append(OthersWord(at=came, actor=actor, bundle=bundle, report=report))
-    return tuple(words)
-
-
-def _listed(connection: Connection, digest: str) -> list[tuple[datetime, str, str]]:
-    """The files that the log names: when, by whom, which."""
-    event = tables.event.c
-    imported = logbook.events(
-        connection, event.version == digest, event.type == EventType.IMPORTED.value
+    return tuple(
+        OthersWord(at=came, actor=actor, bundle=bundle, report=_report(files, bundle, trusted, at))
+        for came, actor, bundle in listed
     )
-    details = [(each, EventDetail.model_validate_json(each.detail)) for each in imported]
+
+
+def _report(
+    files: Mapping[str, bytes], bundle: str, trusted: Mapping[str, TrustedKey], at: datetime
+) -> BundleReport:
+    """What holds of a kept file; what is damaged of it is said, for nothing rests on it."""
+    content = files.get(bundle)
+    problem = "it is missing" if content is None else "it is not the file that came"
+    if content is not None and sha256_digest(content) == bundle:
+        return check_bundle(content, trusted, at=at)
+    line = Line(part="file", standing=Standing.BROKEN, detail=f"{bundle}: {problem} in this store")
+    return BundleReport(ref=None, digest=None, format=None, lines=(line,))
+
+
+def problems(connection: Connection) -> Iterator[str]:
+    """Files that the log names and the store has not: for the audit, which reads all other bytes.
+
+    Nothing where the log cannot be read: what is wrong with it is found elsewhere.
+    """
+    with suppress(StoreDamagedError, ValidationError):
+        for _, _, bundle in _listed(connection):
+            kept = select(tables.blob.c.digest).where(tables.blob.c.digest == bundle)
+            if connection.scalar(kept) is None:
+                yield f"{bundle} is missing"
+
+
+def _listed(
+    connection: Connection, *conditions: ColumnElement[bool]
+) -> list[tuple[datetime, str, str]]:
+    """The files that the log names: when they came, by whom, which."""
+    imported = tables.event.c.type == EventType.IMPORTED.value
+    events = logbook.events(connection, imported, *conditions)
+    details = [(each, EventDetail.model_validate_json(each.detail)) for each in events]
     return [(each.at, each.actor, found.bundle) for each, found in details if found.bundle]

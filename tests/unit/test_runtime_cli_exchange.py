@@ -12,8 +12,9 @@ import pytest
 from exporters import Exported, Exporter
 from factories import make_schema, make_submission
 from rich.console import Console
+from storekit import tampering
 
-from policies.value import canonical_json
+from policies.value import canonical_json, sha256_digest
 from runtime.cli.program import run
 from runtime.cli.signing import history_view
 from runtime.errors import ExitCode
@@ -248,6 +249,36 @@ async def test_what_others_said_is_kept_and_counts_for_nothing(exported: Exporte
         assert (word.actor, word.report.ref) == ("zoe", "double@1")
         assert word.report.verdict.value == "untrusted"
         assert (await store.verify()).intact
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        ("DELETE FROM blob WHERE digest = ?", "imported files"),
+        ("UPDATE blob SET bytes = x'00' WHERE digest = ?", "blob sha256:"),
+    ],
+    ids=["missing", "altered"],
+)
+async def test_a_damaged_word_of_others_is_seen_and_the_tool_stays(
+    exported: Exported, tmp_path: Path, harm: str, found: str
+):
+    importer = Exporter(tmp_path)
+    async with await importer.open() as store:
+
+        async def define(_source: object) -> DefinitionOutcome:
+            return DefinitionOutcome.stored(await importer.submit(store))
+
+        outcome = await take_in(store, exported.content, define, actor="zoe")
+    with tampering(tmp_path / "store") as connection:
+        connection.execute(harm, [sha256_digest(exported.content)])
+
+    async with await importer.open() as store:
+        version = await store.version(str(outcome.digest))
+        (word,) = await store.exchange.words(version)
+        assert word.report.verdict.value == "broken"
+        report = await store.verify()
+        assert [each.where[: len(found)] for each in report.damage] == [found]
+        assert str(version.ref) in report.trusted
 
 
 async def test_a_file_that_does_not_hold_is_refused_before_anything_runs(
