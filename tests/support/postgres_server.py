@@ -18,6 +18,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from toolstore.index import database_at
+
 PASSWORD: Final = "p%ss/wörd:@1"
 """Awkward on purpose: it must pass through URLs, and never into a message."""
 
@@ -42,6 +44,7 @@ class PostgresServer:
         self._data = folder / "data"
         self._settings = {**_SETTINGS, **settings}
         self._numbers = count(1)
+        self._template: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         # The server refuses to run as root.
         self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
@@ -119,12 +122,19 @@ class PostgresServer:
         """The URL of a database on it."""
         return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self) -> str:
+    def new_database(self, template: str = "template1") -> str:
         """The URL of an empty database."""
         name = f"store_{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self.url(name)
+
+    def new_store(self) -> str:
+        """The URL of a store without tools; it was made once, and is copied since."""
+        if self._template is None:
+            self._template = self.new_database()
+            database_at(self._template).prepare()
+        return self.new_database(self._template.rpartition("/")[2])
 
 
 def find_programs() -> Path | None:
@@ -154,6 +164,12 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> str:
+def empty_url(postgres_server: PostgresServer) -> str:
     """An empty database of its own."""
     return postgres_server.new_database()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A store of its own, without tools."""
+    return postgres_server.new_store()

@@ -84,7 +84,15 @@ class ServerPlace:
 
 @pytest.fixture(params=["folder", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A place without a store, of each kind."""
+    """A place with a store without tools, or where opening makes one quickly; of each kind."""
     if request.param == "folder":
         return FolderPlace(tmp_path / "tools")
     return ServerPlace(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(params=["folder", "postgresql"])
+def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place without a store, of each kind."""
+    if request.param == "folder":
+        return FolderPlace(tmp_path / "tools")
+    return ServerPlace(request.getfixturevalue("empty_url"))
