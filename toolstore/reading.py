@@ -178,7 +178,9 @@ def summaries(
     """
     query = _SUMMARIES.limit(limit)
     if states is not None:
-        query = query.where(_state.state.in_([state.value for state in states]))
+        # For a page the names lead: an expression keeps the index of states out of it.
+        state = _state.state if limit is None else _state.state.concat("")
+        query = query.where(state.in_([each.value for each in states]))
     if after is not None:
         name, sequence = after
         # The first half lets the index of names begin in the right place.
@@ -187,6 +189,11 @@ def summaries(
             or_(tables.tool.c.name > name, _version.sequence > sequence),
         )
     return summaries_of(connection.execute(query))
+
+
+def summaries_of_name(connection: Connection, name: str) -> tuple[ToolSummary, ...]:
+    """One line for each version of a name, oldest first."""
+    return summaries_of(connection.execute(_SUMMARIES.where(tables.tool.c.name == name)))
 
 
 def load(connection: Connection, row: VersionRow, *, to_call: bool = False) -> ToolVersion:

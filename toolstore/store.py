@@ -354,6 +354,10 @@ class ToolStore:
             partial(reading.summaries, states=states, limit=limit, after=after)
         )
 
+    async def versions_of(self, name: str) -> tuple[ToolSummary, ...]:
+        """One line for each version of a name, oldest first. Not verified."""
+        return await self._reads.run(partial(reading.summaries_of_name, name=name))
+
     async def search_documents(
         self, *, on_damage: DamageListener | None = None
     ) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,7 @@ from runtime.review.coverage import measure_coverage
 from runtime.review.deciding import decide_jointly
 from runtime.review.diff import diff_versions, schema_lines
 from runtime.review.item import Coverage, QueueLine, ReviewItem, ReviewOutcome, Vote
-from runtime.review.neighbours import nearest, siblings_of, users_of
+from runtime.review.neighbours import nearest, users_of
 from runtime.review.shown import Shown
 from runtime.review.views import (
     behaviour_view,
@@ -39,7 +39,7 @@ from sandbox.errors import SandboxError
 from sandbox.packages import list_package_images
 from toolstore.errors import StoreDamagedError, ToolNotFoundError, VoteOvertakenError
 from toolstore.events import EventType
-from toolstore.models import Event, Lifecycle, ToolRef, ToolVersion
+from toolstore.models import Event, Lifecycle, ToolRef, ToolSummary, ToolVersion
 from toolstore.store import ToolStore
 
 MAX_REASON: Final = 2_000
@@ -310,7 +310,8 @@ class ReviewDesk:
         events = await self._store.events(version.name)
         mine = [event for event in events if event.digest == version.digest]
         asked = [event.reason for event in mine if event.type == EventType.CHANGE_ASKED]
-        before = await self._before(version)
+        siblings = await self._store.versions_of(version.name)
+        before = _replaced(version, siblings)
         return QueueLine(
             ref=mark_text(str(version.ref)),
             digest=version.digest,
@@ -323,7 +324,7 @@ class ReviewDesk:
             votes=len(people_of(version.approvals, self._clock())),
             needed=self.profile.admission.approvers,
             asked=mark_text(asked[-1], characters=MAX_REASON) if asked else None,
-            replaces=None if before is None else mark_text(str(before.ref)),
+            replaces=None if before is None else mark_text(f"{before.name}@{before.sequence}"),
             newer=None if latest.digest == version.digest else mark_text(str(latest.ref)),
         )
 
@@ -365,7 +366,7 @@ class ReviewDesk:
             return None
 
     async def _sequences(self, name: str) -> dict[str, int]:
-        return {each.digest: each.sequence for each in await siblings_of(self._store, name)}
+        return {each.digest: each.sequence for each in await self._store.versions_of(name)}
 
     async def _locked(self, version: ToolVersion) -> tuple[str, ...]:
         """What the lock of its image has; nothing where the image was not made here."""
@@ -433,6 +434,14 @@ def _since(version: ToolVersion, events: Sequence[Event]) -> datetime:
         if event.from_state is not event.to_state:
             since = event.at
     return since
+
+
+def _replaced(version: ToolVersion, siblings: Sequence[ToolSummary]) -> ToolSummary | None:
+    """The approved version that it would replace, or else the one that it came after."""
+    others = [each for each in siblings if each.digest != version.digest]
+    approved = (each for each in others if each.state is Lifecycle.APPROVED)
+    parent = (each for each in others if each.digest == version.parent)
+    return next(approved, None) or next(parent, None)
 
 
 def _sequence(version: ToolVersion) -> int:

@@ -8,14 +8,11 @@ from typing import Final
 from policies.marking import mark_text
 from runtime.review.item import Neighbour, Users
 from toolstore.errors import ToolStoreError
-from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion
+from toolstore.models import Lifecycle, ToolRef, ToolVersion
 from toolstore.search import searchable_text, terms
 from toolstore.store import ToolStore
 
 _CANDIDATES: Final = 5
-_VERSIONS: Final = 1_000
-"""Of one name; more are as good as none for a reviewer."""
-
 _WORDS: Final = 60
 """Of a description, for a search: more only takes longer."""
 
@@ -25,12 +22,6 @@ _LEAST_LIKENESS: Final = 0.25
 _COUNTED_CALLS: Final = 10_000
 _MANY_TOOLS: Final = 5_000
 """Above that, going through all tools for who is pinned takes longer than a reviewer waits."""
-
-
-async def siblings_of(store: ToolStore, name: str) -> tuple[ToolSummary, ...]:
-    """The versions of a name, oldest first; not verified."""
-    page = await store.summaries(after=(name, 0), limit=_VERSIONS)
-    return tuple(each for each in page if each.name == name)
 
 
 async def nearest(store: ToolStore, version: ToolVersion) -> Neighbour | None:
@@ -75,7 +66,7 @@ def _bare(version: ToolVersion) -> list[str]:
 
 async def users_of(store: ToolStore, version: ToolVersion) -> Users:
     """Approved tools that are pinned to a version of the name, and how often it was called."""
-    siblings = await siblings_of(store, version.name)
+    siblings = await store.versions_of(version.name)
     some = await store.summaries((Lifecycle.APPROVED,), limit=_MANY_TOOLS + 1)
     pinned: list[str] | None = None
     if len(some) <= _MANY_TOOLS:
