@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from factories import make_submission
 
+from toolstore.attest.keys import KeyRing
 from toolstore.store import ToolStore
 
 COMMANDS = {
@@ -37,7 +38,8 @@ COMMANDS = {
 async def fill(home: Path, tools: int) -> float:
     """Admit that many tools; answers how long it took."""
     start = time.perf_counter()
-    async with await ToolStore.open(home / "store") as store:
+    keys, seen = KeyRing(home / "keys"), home / "checkpoints"
+    async with await ToolStore.open(home / "store", keys=keys, seen=seen) as store:
         for number in range(tools):
             await store.admit(make_submission(f"tool_number_{number}"), actor="benchmark")
     return time.perf_counter() - start

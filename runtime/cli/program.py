@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "packages": "Look at and make the sets of packages of tools.",
     "sandbox": "Prepare the sandbox.",
     "doctor": "Say what is missing, and what the engine really holds.",
-    "store": "Bring the store's tables up to date, or copy it to another database.",
+    "store": "Check the store and its signatures, migrate it, copy it elsewhere.",
     "sessions": "Look at earlier sessions.",
 }
 """Each is a module of `runtime.cli.commands`, imported only when the command is asked for."""
