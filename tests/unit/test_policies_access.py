@@ -84,14 +84,14 @@ def test_no_shipped_policy_lets_a_model_decide(name: str):
         assert "models-never-decide" in decision.rules
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(requests)
 def test_no_rules_allow_nothing(asked):
     assert not RuleAuthorizer((), digest="d").decide(*asked).allowed
     assert not cedar('@id("no") forbid(principal, action, resource);').decide(*asked).allowed
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(requests)
 def test_what_no_rule_permits_is_refused_and_says_so(asked):
     only_carol = cedar('@id("carol") permit(principal == Person::"carol", action, resource);')
@@ -103,7 +103,7 @@ def test_what_no_rule_permits_is_refused_and_says_so(asked):
     assert "no rule permits it" in decision.reasons[0]
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(requests, st.integers(0, 5))
 def test_a_no_wins_wherever_it_stands(asked, place: int):
     rules = [ALL.replace("all", f"all-{number}") for number in range(5)]
@@ -116,7 +116,7 @@ def test_a_no_wins_wherever_it_stands(asked, place: int):
     assert "(because)" in decision.reasons[0]
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(requests, st.permutations(range(6)))
 def test_the_order_of_rules_does_not_matter(asked, order: list[int]):
     text = (PROFILES / "team.cedar").read_text("utf-8")
@@ -129,7 +129,7 @@ def test_the_order_of_rules_does_not_matter(asked, order: list[int]):
     assert set(first.rules) == set(second.rules)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(requests, st.lists(st.sampled_from(BUILT_IN), max_size=3))
 def test_a_further_forbidding_rule_never_allows_more(asked, rules: list[AccessRule]):
     before = RuleAuthorizer(tuple(rules), digest="d").decide(*asked)

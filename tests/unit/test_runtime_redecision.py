@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from factories import NOON, make_evidence, make_schema, make_source, make_submission, make_trials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from storekit import tampering
 
@@ -362,9 +362,9 @@ async def test_who_may_not_define_is_told_before_anything_is_looked_at(tmp_path:
     (tmp_path / "mine.toml").write_text(
         f'{LOCAL.read_text("utf-8")}\n[access]\npolicies = ["mine.cedar"]\n'
     )
-    settings = Settings(home=tmp_path / "home", policy=str(tmp_path / "mine.toml"))
+    chosen = Settings(home=tmp_path / "home", policy=str(tmp_path / "mine.toml"))
 
-    async with open_runtime(settings=settings) as runtime:
+    async with open_runtime(settings=chosen) as runtime:
         outcome = await runtime.define_tool(make_source(), author="ada")
 
     assert not outcome.admitted
@@ -376,6 +376,7 @@ TRIALS = tuple(make_trials(make_source())[0].model_copy(update={"kind": kind}) f
 PEOPLE = ("ada", "bob", "carol", "dan")
 
 
+@settings(max_examples=25)
 @given(
     st.sampled_from(["local", "team", "production"]),
     st.sampled_from([LintLevel.L0, LintLevel.L2]),
