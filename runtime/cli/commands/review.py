@@ -14,12 +14,8 @@ from pydantic import JsonValue
 from policies.decision import Channel
 from policies.value import JsonObject
 from runtime.cli import reviewpage
-from runtime.cli.commands.tools import (
-    Ref,
-    announce,
-    summaries_of,
-    version_json,
-)
+from runtime.cli.announce import announce
+from runtime.cli.commands.tools import Ref, summaries_of, version_json
 from runtime.cli.invocation import settings_of
 from runtime.cli.options import PolicyName, Principal
 from runtime.cli.output import (
