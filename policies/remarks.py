@@ -86,12 +86,38 @@ def setting_remarks(profile: PolicyProfile) -> Iterator[Remark]:
                     f"admission.{key}",
                     "nobody is ever asked: review is never, and every level is automatic",
                 )
+    yield from _signature_remarks(profile)
     yield from _grant_remarks(profile)
     if profile.access.roles and not profile.access.policies:
         yield _remark(
             RemarkKind.UNREACHABLE,
             "access.roles",
             "roles are for Cedar files, and access.policies names none",
+        )
+
+
+def _signature_remarks(profile: PolicyProfile) -> Iterator[Remark]:
+    """Signatures that nobody is asked for."""
+    admission, wanted = profile.admission, profile.signatures
+    if wanted.properties and not profile.evidence.property_runs:
+        yield _remark(
+            RemarkKind.ALLOWS_NOTHING,
+            "signatures.properties",
+            "there are no generated runs (evidence.property_runs is 0) to vouch for",
+        )
+    if wanted.person_keys > admission.approvers:
+        yield _remark(
+            RemarkKind.ALLOWS_NOTHING,
+            "signatures.person_keys",
+            f"{wanted.person_keys} people's keys are wanted, and admission.approvers asks "
+            f"{admission.approvers}: what is approved cannot be called",
+        )
+    elif wanted.person_keys and admission.automatic_levels and admission.review != "always":
+        yield _remark(
+            RemarkKind.SHADOWED,
+            "admission.automatic_levels",
+            "what is admitted without a person has no person's key, which "
+            "signatures.person_keys wants: it cannot be called",
         )
 
 

@@ -113,6 +113,15 @@ SECRET = '[secrets.KEY]\nhosts = ["https://example.com/"]\nheader = "X-Key"'
             "evidence.property_failures",
         ),
         (("[run]", f"[network]\n{HOSTS}\n[run]"), "network.allow"),
+        (("[run]", "[signatures]\nperson_keys = 2\n[run]"), "signatures.person_keys"),
+        (("[run]", "[signatures]\nperson_keys = 1\n[run]"), "admission.automatic_levels"),
+        (
+            (
+                GENERATED,
+                'property_runs = 0\nproperty_failures = "allow"\n[signatures]\nproperties = 1',
+            ),
+            "signatures.properties",
+        ),
         (("[run]", f"{SECRET}\n[run]"), "secrets.KEY.hosts"),
         (("[run]", '[access.roles]\nsecurity = ["sue"]\n[run]'), "access.roles"),
     ],
