@@ -84,7 +84,7 @@ def add(connection: Connection, rows: Sequence[VersionRow]) -> None:
     for row, counts in words_of(connection, rows):
         number += 1
         length = counts.total()
-        documents.append({"id": number, "version": row.digest, "length": length})
+        documents.append({"id": number, "version": row.digest, "name": row.name, "length": length})
         postings += [
             {"term": term, "document": number, "count": count, "length": length}
             for term, count in counts.items()
@@ -123,7 +123,7 @@ def find(connection: Connection, query: str, limit: int) -> list[str]:
         return []
     rare = [term for term in asked if not term.common] or asked[:1]
     others = [term for term in asked if term not in rare]
-    for take in _CANDIDATES:
+    for take in _CANDIDATES if others else ():
         found = _find_by_rare(connection, rare, others, limit, max(take, 2 * limit))
         if found is not None:
             return found
@@ -202,6 +202,8 @@ def _scored(asked: Sequence[_Asked], among: Collection[int] | None = None) -> Se
         if among is not None:
             part = part.where(_posting.document.in_(among))
         parts.append(part)
+    if len(parts) == 1:
+        return parts[0]
     each = union_all(*parts).subquery()
     score = cast(func.sum(each.c.score), BigInteger).label("score")
     return select(each.c.document, score).group_by(each.c.document)
@@ -237,35 +239,25 @@ def _find_by_rare(
 
 
 def _find_by_all(connection: Connection, asked: Sequence[_Asked], limit: int) -> list[str]:
-    """The best of those that have any of the terms."""
+    """The best of the documents that have any of the terms."""
     scored = _scored(asked).cte("scored")
     best = select(scored.c.score).order_by(scored.c.score.desc()).limit(limit).subquery()
     query = (
-        select(tables.tool.c.name)
-        .select_from(
-            scored.join(tables.search_document, _document.id == scored.c.document)
-            .join(tables.tool_version, tables.tool_version.c.digest == _document.version)
-            .join(tables.tool, tables.tool.c.id == tables.tool_version.c.tool)
-        )
+        select(_document.name)
+        .select_from(scored.join(tables.search_document, _document.id == scored.c.document))
         .where(scored.c.score >= select(func.min(best.c.score)).scalar_subquery())
-        .order_by(scored.c.score.desc(), tables.tool.c.name)
+        .order_by(scored.c.score.desc(), _document.name)
         .limit(limit)
     )
     return list(connection.scalars(query))
 
 
 def _names(connection: Connection, documents: Sequence[int]) -> dict[int, str]:
-    query = select(_document.id, tables.tool.c.name).select_from(
-        tables.search_document.join(
-            tables.tool_version, tables.tool_version.c.digest == _document.version
-        ).join(tables.tool, tables.tool.c.id == tables.tool_version.c.tool)
-    )
     found: dict[int, str] = {}
     for start in range(0, len(documents), BATCH):
         chunk = documents[start : start + BATCH]
-        found.update(
-            (row[0], row[1]) for row in connection.execute(query.where(_document.id.in_(chunk)))
-        )
+        query = select(_document.id, _document.name).where(_document.id.in_(chunk))
+        found.update((row[0], row[1]) for row in connection.execute(query))
     return found
 
 

@@ -181,8 +181,8 @@ def summaries(
         # For a page the names lead: an expression keeps the index of states out of it.
         state = _state.state if limit is None else _state.state.concat("")
         query = query.where(state.in_([each.value for each in states]))
-    if after is not None:
-        name, sequence = after
+    if limit is not None or after is not None:
+        name, sequence = after or ("", 0)
         # The first half lets the index of names begin in the right place.
         query = query.where(
             tables.tool.c.name >= name,

@@ -33,6 +33,7 @@ def problems(connection: Connection) -> list[str]:
     """Where the index says something else than the tools do."""
     document = tables.search_document.c
     numbers = _pairs(connection, select(document.version, document.id))
+    names = _pairs(connection, select(document.version, document.name))
     kept = _kept(connection)
     wrong, seen = list[str](), Counter[str]()
     for row in reading.stable_rows(connection):
@@ -44,7 +45,7 @@ def problems(connection: Connection) -> list[str]:
             continue  # said already, where versions are checked
         seen.update(counts.keys())
         expected = sum(hash((term, n, counts.total())) for term, n in counts.items())
-        if number is None or found != expected:
+        if number is None or found != expected or names[row.digest] != row.name:
             wrong.append(f"{row.ref} is not indexed as it reads")
     if len(wrong) > SHOWN:
         wrong[SHOWN:] = [f"{len(wrong) - SHOWN} more are not either"]
@@ -55,7 +56,7 @@ def problems(connection: Connection) -> list[str]:
     return wrong
 
 
-def _pairs(connection: Connection, query: Select[Any]) -> dict[str, int]:
+def _pairs(connection: Connection, query: Select[Any]) -> dict[str, Any]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 

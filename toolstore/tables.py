@@ -279,6 +279,7 @@ search_document: Final = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, unique=True),
+    Column("name", SORTED, nullable=False),
     Column("length", Integer, nullable=False),
 )
 

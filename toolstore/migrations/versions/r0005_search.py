@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column(
             "version", sa.Text, sa.ForeignKey("tool_version.digest"), nullable=False, unique=True
         ),
+        sa.Column("name", SORTED, nullable=False),
         sa.Column("length", sa.Integer, nullable=False),
     )
     op.create_table(
