@@ -111,6 +111,8 @@ class ToolStore:
             StoreDamagedError: it is a link, no database, or another program's.
             StoreBusyError: another process kept the lock for `busy_seconds`.
         """
+        if keys is not None:
+            keys.stay_out_of(location)
         database = await asyncio.to_thread(_prepared, location, busy_seconds)
         store = cls(database, clock=clock)
         if keys is not None:

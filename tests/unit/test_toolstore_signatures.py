@@ -734,6 +734,11 @@ def test_keys_that_others_may_read_are_refused(tmp_path: Path, which: str) -> No
         )
 
 
+async def test_keys_in_the_folder_of_a_store_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeysError, match="they lie in the store"):
+        await ToolStore.open(tmp_path, keys=KeyRing(tmp_path / "keys"))
+
+
 def test_a_key_that_is_a_link_is_refused(tmp_path: Path) -> None:
     KeyRing(tmp_path / "keys").ring()
     path = tmp_path / "keys" / RING_NAME

@@ -112,6 +112,17 @@ class KeyRing:
                 "Nothing was written. Mend the signer and try again.",
             ) from error
 
+    def stay_out_of(self, store: Path | str) -> None:
+        """Refuse to keep keys in the folder of a store: whoever shares it would have them.
+
+        Raises:
+            KeysError: they lie there.
+        """
+        if isinstance(store, Path) and self.folder.resolve().is_relative_to(store.resolve()):
+            raise self._error(
+                f"they lie in the store at {store}", "Put them where the store is not shared."
+            )
+
     # -- changes ---------------------------------------------------------------------------------
 
     def rotate(self, role: Role) -> TrustedKey:
