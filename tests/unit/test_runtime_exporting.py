@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 from factories import make_schema, make_source, make_submission
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies.permissions import Permissions
@@ -181,6 +181,7 @@ def test_a_skill_has_what_its_specification_asks_for():
 
 
 @given(st.text(min_size=1))
+@example("Three --- dashes, ---- four,\n---\nand a line of them.")
 @settings(deadline=None)
 def test_no_description_leaves_its_place(description: str):
     source = make_source(description=description)
@@ -206,6 +207,8 @@ def test_examples_leave_neither_their_fence_nor_their_word(hostile: str):
     fences = [line for line in text.splitlines() if line.startswith("```")]
     assert all(fences[n] in ("```sh", "```json") for n in range(0, len(fences), 2))
     assert all(fence == "```" for fence in fences[1::2])
+    inside = [fenced.split("\n```\n")[0] for fenced in text.split("```json\n")[1:]]
+    assert not any("`" in each for each in inside)
     command = re.search(r"^toolkiln call double (.*)$", text, re.MULTILINE)
     assert command
     assert command[1].count("'") == 2
