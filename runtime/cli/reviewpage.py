@@ -13,7 +13,7 @@ from runtime.cli.invocation import settings_of
 from runtime.cli.options import PolicyName
 from runtime.cli.output import AsJson, print_columns, print_json, run_async, say
 from runtime.errors import UsageError
-from runtime.review.web.tokens import Role
+from runtime.review.web.roles import Role
 
 if TYPE_CHECKING:
     from runtime.review.web.serve import Door

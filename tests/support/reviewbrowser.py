@@ -15,8 +15,9 @@ from reviewing import review_desk
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from runtime.review.web.roles import Role
 from runtime.review.web.serve import Door, serve
-from runtime.review.web.tokens import Role, TokenBook
+from runtime.review.web.tokens import TokenBook
 from toolstore.models import ToolVersion
 from toolstore.store import ToolStore
 

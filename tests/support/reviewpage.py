@@ -17,8 +17,9 @@ from reviewing import POLICY, review_desk
 from policies.config import PolicyProfile
 from runtime.review.desk import ReviewDesk
 from runtime.review.web.app import make_app
+from runtime.review.web.roles import Role
 from runtime.review.web.site import make_site
-from runtime.review.web.tokens import Role, TokenBook
+from runtime.review.web.tokens import TokenBook
 from toolstore.store import ToolStore
 
 ORIGIN: Final = "http://127.0.0.1:8421"

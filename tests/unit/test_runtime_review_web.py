@@ -18,9 +18,9 @@ from reviewpage import ORIGIN, Page, address, fields, review_page
 from runtime.profiles import read_profile
 from runtime.review.web.forms import CSRF_FIELD
 from runtime.review.web.guard import MAX_BODY_BYTES
+from runtime.review.web.roles import Role
 from runtime.review.web.sessions import ABSOLUTE_SECONDS, IDLE_SECONDS
 from runtime.review.web.throttle import BURST, REFILL_SECONDS
-from runtime.review.web.tokens import Role
 from toolstore.models import Lifecycle, ToolRef, ToolVersion
 
 

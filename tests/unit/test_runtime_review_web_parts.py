@@ -23,11 +23,12 @@ from runtime.errors import ExitCode, UsageError
 from runtime.review.diff import diff_lines
 from runtime.review.web.highlight import plain_lines, python_lines
 from runtime.review.web.marking import html_of
+from runtime.review.web.roles import Role
 from runtime.review.web.serve import Door, check_door
 from runtime.review.web.sides import colours_of, rows_of
 from runtime.review.web.site import make_site, parse_listen
 from runtime.review.web.throttle import BURST, BURST_OF_ALL, REFILL_SECONDS, Throttle
-from runtime.review.web.tokens import COST, Role, TokenBook, TokenFileError
+from runtime.review.web.tokens import COST, TokenBook, TokenFileError
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +27,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from policies.value import Value
 from runtime.errors import RuntimeFailure, UsageError
+from runtime.review.web.roles import Role
 
 MAX_TOKENS: Final = 1_000
 _MAX_FILE_BYTES: Final = 1_000_000
@@ -39,16 +39,6 @@ COST: Final = 2**15
 _SCRYPT_BLOCK: Final = 8
 _SCRYPT_BYTES: Final = 64 * 2**20
 _HASH_BYTES: Final = 32
-
-
-class Role(StrEnum):
-    """What a token is good for; what the policy lets its person do, at most."""
-
-    REVIEWER = "reviewer"
-    """Reads and votes."""
-
-    READER = "reader"
-    """Reads."""
 
 
 class ReviewerToken(Value):

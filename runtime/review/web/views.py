@@ -20,8 +20,8 @@ from runtime.review.web.desk import Desk
 from runtime.review.web.forms import check_csrf, read_form
 from runtime.review.web.overtaken import differences, shown_fields, was_shown
 from runtime.review.web.pages import EXPIRY_DAYS, SCOPES, fingerprint, item_view, render
+from runtime.review.web.roles import Role
 from runtime.review.web.sessions import SignedIn
-from runtime.review.web.tokens import Role
 from runtime.review.web.visitors import Visitors
 from toolstore.errors import TransitionError
 
