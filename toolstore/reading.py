@@ -178,8 +178,9 @@ def summaries(
     """
     query = _SUMMARIES.limit(limit)
     if states is not None:
-        # For a page the names lead: an expression keeps the index of states out of it.
-        state = _state.state if limit is None else _state.state.concat("")
+        leading = limit is not None and connection.dialect.name == "sqlite"
+        # For a page the names must lead: an expression keeps SQLite from the index of states.
+        state = _state.state.concat("") if leading else _state.state
         query = query.where(state.in_([each.value for each in states]))
     if limit is not None or after is not None:
         name, sequence = after or ("", 0)
