@@ -20,8 +20,8 @@ from policies.sequential import (
 )
 
 rates = st.floats(0.0, 1.0)
-sizes = st.integers(0, 9)
-unhurried = settings(deadline=None, max_examples=60)
+sizes = st.integers(0, 6)
+unhurried = settings(deadline=None, max_examples=30)
 
 
 def probability(failed: int, calls: int, rate: float) -> float:
@@ -94,7 +94,7 @@ def run(canary_rate: float, stable_rate: float, calls: int, seed: int, **changes
 
 
 def test_looking_after_every_call_does_not_take_good_canaries_out() -> None:
-    ends = [run(0.05, 0.05, 1_000, seed, tolerated_increase=0.0)[0] for seed in range(30)]
+    ends = [run(0.05, 0.05, 600, seed, tolerated_increase=0.0)[0] for seed in range(20)]
 
     assert ends.count(CanaryVerdict.TAKE_OUT) <= 1
 

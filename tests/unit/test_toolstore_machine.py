@@ -29,6 +29,9 @@ SESSION = "session-1"
 
 DECISIONS = {"allow": allowed(), "review": needs_review(), "refuse": refused()}
 
+HASTY = CanarySettings(false_alarm=0.9)
+"""Takes a canary out after few failures."""
+
 names = st.sampled_from(NAMES)
 variants = st.integers(1, 4)
 channels = st.sampled_from(sorted(Channel))
@@ -244,10 +247,10 @@ class StoreMachine(RuleBasedStateMachine):
     def count_calls(self, name: str, number: int, works_out: bool) -> None:
         """Enough calls of the canary to end it, or as many that say nothing against it."""
         canary = self.model.at(name, "canary")
-        for _ in range(14):
+        for _ in range(6):
             if canary is not None:
                 counted = self.store.lifecycle.count_call(
-                    name, canary.digest, CanarySettings(), actor="toolkiln", succeeded=works_out
+                    name, canary.digest, HASTY, actor="toolkiln", succeeded=works_out
                 )
                 if self.loop.run(counted) is not None:
                     self.model.end(canary, taken_out=True)
