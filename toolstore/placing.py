@@ -7,22 +7,11 @@ from sqlalchemy import Connection
 from policies.decision import Channel
 from toolstore import logbook, reading, tables
 from toolstore.assemble import VersionRow, details_of
-from toolstore.events import EventDetail, EventType
+from toolstore.events import TRANSITIONS, EventDetail, EventType
 from toolstore.journal import Journal
 from toolstore.models import STABLE, Event, Place
 
-STAYING = frozenset(
-    {
-        EventType.ENDORSED,
-        EventType.CHANGE_ASKED,
-        EventType.IMPORTED,
-        EventType.OVERRULED,
-        EventType.PINNED,
-        EventType.REDECIDED,
-        EventType.UNPINNED,
-        EventType.WAIVED,
-    }
-)
+STAYING = frozenset(kind for kind, (_, target) in TRANSITIONS.items() if target is None)
 """Types of events that move nothing."""
 
 

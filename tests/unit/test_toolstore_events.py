@@ -29,7 +29,7 @@ from toolstore.models import Event, Lifecycle
 
 LEADS_TO = {
     None: {"draft"},
-    Lifecycle.DRAFT: {"quarantined", "revoked"},
+    Lifecycle.DRAFT: {"draft", "quarantined", "revoked"},
     Lifecycle.QUARANTINED: {"quarantined", "approved", "revoked"},
     Lifecycle.APPROVED: {"approved", "deprecated", "quarantined", "revoked"},
     Lifecycle.DEPRECATED: {"deprecated", "approved", "archived", "quarantined", "revoked"},
