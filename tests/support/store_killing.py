@@ -117,7 +117,7 @@ async def move(store: ToolStore, name: str, acknowledge: int) -> None:
     tell(await life.suspend(third.digest, refused(), **by))
     tell(await life.readmit(third.digest, allowed(), actor="bob"))
     await life.unpin(name, session="s", **by)
-    tell(await life.deprecate(third.ref, **by))
+    tell(await life.deprecate(third.ref, actor="bob", reason="because"))
     tell(await life.archive(third.ref, **by))
 
 

@@ -205,7 +205,7 @@ class StoreMachine(RuleBasedStateMachine):
         target = self.model.predecessor(name)
         self.call(self.store.rollback(name, actor="bob", reason="slow"), works=target is not None)
         if target is not None:
-            self.model.make_current(name, target, back=True)
+            self.model.put(name, target, back=True)
 
     @rule(name=names, number=picks)
     def roll_back_to(self, name: str, number: int) -> None:
