@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 
 from policies.access import Action, Principal
@@ -45,6 +46,8 @@ from toolstore.store import ToolStore, utc_now
 SandboxSource = Callable[[], Awaitable[Sandbox]]
 
 _SHOWN_PROBLEMS = 5
+_CHANGED_NAMES = 200
+"""Beyond so many the whole list is read anew."""
 
 
 class LoadedTool:
@@ -113,13 +116,29 @@ class ToolLoader:
         head = self._store.head()
         if head == self.head:
             return
-        summaries = await self._store.summaries((Lifecycle.APPROVED,))
-        offers: dict[str, Offer] = {}
+        names = await self._changed_names()
+        summaries = await self._store.summaries((Lifecycle.APPROVED,), names=names)
+        if names is None:
+            self._offers, self._places = {}, {}
+        else:
+            gone = [self._offers.pop(name) for name in names if name in self._offers]
+            for digest in chain.from_iterable(offer.digests for offer in gone):
+                self._places.pop(digest, None)
         for summary in summaries:
-            offers.setdefault(summary.name, Offer()).add(summary)
-        self._offers, self.head = offers, head
-        self._places = {summary.digest: summary.place for summary in summaries}
+            self._offers.setdefault(summary.name, Offer()).add(summary)
+            self._places[summary.digest] = summary.place
+        self.head = head
         self._loaded = {d: tool for d, tool in self._loaded.items() if d in self._places}
+
+    async def _changed_names(self) -> frozenset[str] | None:
+        """Names that the log has had entries of since the last refresh; None where all may be."""
+        if self.head < 0:
+            return None
+        try:
+            names = {event.name for event in await self._store.changes_since(self.head)}
+        except StoreDamagedError:
+            return None  # what is damaged says so when it is loaded, and the rest works
+        return frozenset(names) if len(names) <= _CHANGED_NAMES else None
 
     async def pins(self, session: str) -> dict[str, str]:
         """Digests that a session stays with, by name.

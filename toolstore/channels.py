@@ -41,6 +41,8 @@ class Offer:
     canary: str | None = None
     weight: float = 0.0
     sessions: dict[str, str] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
+    """Of all of them."""
 
     @classmethod
     def of(cls, versions: Iterable[Placed]) -> Self:
@@ -52,6 +54,7 @@ class Offer:
 
     def add(self, version: Placed) -> None:
         """Take in one more version of the name."""
+        self.digests.add(version.digest)
         place = version.place
         if place is None:
             return

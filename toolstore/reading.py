@@ -171,8 +171,9 @@ def summaries(
     states: Collection[Lifecycle] | None = None,
     limit: int | None = None,
     after: tuple[str, int] | None = None,
+    names: Collection[str] | None = None,
 ) -> tuple[ToolSummary, ...]:
-    """One line a version, by name and sequence: all, or those in `states`.
+    """One line a version, by name and sequence: all, or those in `states` and of `names`.
 
     At most `limit`, from the first one behind the name and sequence that `after` gives.
     """
@@ -182,6 +183,8 @@ def summaries(
         # For a page the names must lead: an expression keeps SQLite from the index of states.
         state = _state.state.concat("") if leading else _state.state
         query = query.where(state.in_([each.value for each in states]))
+    if names is not None:
+        query = query.where(tables.tool.c.name.in_(names))
     if limit is not None or after is not None:
         name, sequence = after or ("", 0)
         # The first half lets the index of names begin in the right place.

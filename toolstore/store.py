@@ -346,14 +346,15 @@ class ToolStore:
         *,
         limit: int | None = None,
         after: tuple[str, int] | None = None,
+        names: Collection[str] | None = None,
     ) -> tuple[ToolSummary, ...]:
-        """One line a version, by name and sequence: all, or those in `states`. Not verified.
+        """One line a version, by name and sequence: all, or some states, or names. Not verified.
 
         With `limit` a page of them; the next one begins behind the name and sequence of the
         last line, given as `after`.
         """
         return await self._reads.run(
-            partial(reading.summaries, states=states, limit=limit, after=after)
+            partial(reading.summaries, states=states, limit=limit, after=after, names=names)
         )
 
     async def versions_of(self, name: str) -> tuple[ToolSummary, ...]:
