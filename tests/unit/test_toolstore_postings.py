@@ -54,7 +54,10 @@ def test_it_ranks_as_the_index_in_memory(
         found = postings.find(connection, query, limit)
 
     expected = index.search(query, limit)
-    assert found == expected[: len(found)]
+    scores = dict(index.ranked(query, TOOLS))
+    # The same terms summed in another order differ in the last place, so ties may change places.
+    best = [scores[name] for name in expected[: len(found)]]
+    assert [scores[name] for name in found] == pytest.approx(best, abs=1e-6)
     # What is left out has none but the words that every fourth tool has.
     common = {"number", "a", "in", "way"}
     if len(found) < len(expected):
