@@ -134,28 +134,37 @@ async def test_a_laxer_policy_does_not_get_around_the_one_that_asked(
         assert (await runtime.call_tool("plus_two", {"a": 1})).content == 3
 
 
-async def test_a_policy_that_nobody_knows_any_more_approves_nothing(
+def like_production(folder: Path, said: str, says: str) -> Path:
+    """A policy that differs from `production` in that; what it names lies beside it."""
+    shipped = files("policies") / "profiles"
+    (folder / "production.cedar").write_text((shipped / "production.cedar").read_text())
+    own = folder / "own.toml"
+    own.write_text((shipped / "production.toml").read_text().replace(said, says))
+    return own
+
+
+async def test_a_policy_whose_file_is_gone_still_has_its_say(
     home: Path, tmp_path: Path, sandbox: DockerSandbox
 ):
-    own = tmp_path / "own.toml"
-    own.write_text(
-        files("policies").joinpath("profiles/production.toml").read_text().replace("100", "7")
-    )
-    async with open_runtime(settings=Settings(home=home, policy=str(own)), sandbox=sandbox) as mine:
+    own = like_production(tmp_path, "approvers = 1", "approvers = 2")
+    settings = Settings(home=home, policy=str(own), principal="ada")
+    async with open_runtime(settings=settings, sandbox=sandbox) as mine:
         digest = (await mine.define_tool(adder("plus_two", 2))).digest
     assert digest is not None
+    own.unlink()
 
-    async with open_runtime(settings=Settings(home=home), sandbox=sandbox) as runtime:
-        with pytest.raises(UsageError, match="submitted under a policy"):
-            await runtime.approve("plus_two", principal="eve", shown_digest=digest)
+    lax = Settings(home=home, policy="local", principal="ada")
+    async with open_runtime(settings=lax, sandbox=sandbox) as runtime:
+        version = await runtime.approve("plus_two", principal="eve", shown_digest=digest)
+        assert version.state is Lifecycle.QUARANTINED
+        version = await runtime.approve("plus_two", principal="bob", shown_digest=digest)
+        assert version.state is Lifecycle.APPROVED
 
 
 async def test_two_people_where_the_policy_wants_two(
     home: Path, tmp_path: Path, sandbox: DockerSandbox
 ):
-    own = tmp_path / "own.toml"
-    shipped = files("policies").joinpath("profiles/production.toml").read_text()
-    own.write_text(shipped.replace("approvers = 1", "approvers = 2"))
+    own = like_production(tmp_path, "approvers = 1", "approvers = 2")
     settings = Settings(home=home, policy=str(own), principal="ada")
     async with open_runtime(settings=settings, sandbox=sandbox) as runtime:
         digest = (await runtime.define_tool(adder("plus_two", 2))).digest
