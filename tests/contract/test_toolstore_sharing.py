@@ -69,6 +69,7 @@ async def test_processes_on_one_server_lose_nothing(postgres_url: str) -> None:
     assert shared == list(range(1, 9))
 
 
+@pytest.mark.heavy
 def test_a_killed_writer_leaves_a_server_whole(empty_url: str) -> None:
     found = run("store_killing.py", empty_url, 151, 1)
 

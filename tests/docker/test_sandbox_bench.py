@@ -15,6 +15,7 @@ from sandbox.identity import PROCESS_LABEL, ProcessIdentity
 from sandbox.runtimes import list_runtimes
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(120)
 async def test_a_quick_run_measures_everything_and_leaves_nothing(
     engine: Engine, image_digest: str, image_state: Path, tmp_path: Path

@@ -84,6 +84,7 @@ async def test_killed_at_an_event_of_each_stage(
             group.create_task(one(fatal))
 
 
+@pytest.mark.heavy
 async def test_killed_between_events(tmp_path: Path, image_state: Path, sandbox: DockerSandbox):
     places = asyncio.Semaphore(AT_ONCE)
 
