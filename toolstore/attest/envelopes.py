@@ -28,7 +28,11 @@ from toolstore.attest.errors import AttestationError, Flaw
 from toolstore.attest.trust import TrustedKey
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Key, Signer
+    from securesystemslib.dsse import Envelope as Dsse
+    from securesystemslib.signer import Key, Signature, Signer
+
+_KEPT = 1024
+"""Envelopes of about 300 versions, a few kilobytes each."""
 
 KeyFinder = Callable[[str], TrustedKey | None]
 
@@ -58,20 +62,12 @@ def sign_statement(statement: Statement, signer: Signer) -> bytes:
 def open_envelope(content: bytes, find_key: KeyFinder) -> Envelope:
     """The statement in an envelope, verified: signature, key, role and time.
 
+    The same bytes and the same trusted key give the same answer, so it is worked out once.
+
     Raises:
         AttestationError: it is no envelope, or its signature does not count.
     """
-    from securesystemslib.dsse import Envelope as Dsse  # noqa: PLC0415 - takes time to import
-    from securesystemslib.exceptions import (  # noqa: PLC0415 - same
-        FormatError,
-        UnverifiedSignatureError,
-    )
-
-    try:
-        dsse = Dsse.from_dict(json.loads(content))
-        (signature,) = dsse.signatures.values()
-    except (FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AttestationError("an envelope cannot be read", Flaw.ALTERED) from error
+    _, signature = _parsed(content)
     key = find_key(signature.keyid)
     if key is None:
         raise AttestationError(
@@ -79,6 +75,27 @@ def open_envelope(content: bytes, find_key: KeyFinder) -> Envelope:
             "trusts (`toolkiln store keys list` shows those that are)",
             Flaw.UNKNOWN_KEY,
         )
+    return _verified(content, key)
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(content: bytes) -> tuple[Dsse, Signature]:
+    from securesystemslib.dsse import Envelope as Dsse  # noqa: PLC0415 - takes time to import
+    from securesystemslib.exceptions import FormatError  # noqa: PLC0415 - same
+
+    try:
+        dsse = Dsse.from_dict(json.loads(content))
+        (signature,) = dsse.signatures.values()
+    except (FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise AttestationError("an envelope cannot be read", Flaw.ALTERED) from error
+    return dsse, signature
+
+
+@lru_cache(maxsize=_KEPT)
+def _verified(content: bytes, key: TrustedKey) -> Envelope:
+    from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415 - same
+
+    dsse, signature = _parsed(content)
     if dsse.payload_type != PAYLOAD_TYPE:
         raise AttestationError(
             f"an envelope holds {dsse.payload_type!r:.60}, and not a statement", Flaw.ALTERED

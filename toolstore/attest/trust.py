@@ -42,6 +42,9 @@ class TrustedKey(Value):
             raise ValueError(f"a person's key is a reviewer's, and {self.keyid[:16]}… is not")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.keyid)  # the rest is compared; a dict has no hash
+
     def in_use(self, at: datetime) -> bool:
         """Whether something signed at that time counts."""
         return self.valid_until is None or at <= self.valid_until
