@@ -73,7 +73,9 @@ class _Shelf(Generic[_G]):
     ready: deque[tuple[float, _G]] = field(default_factory=deque)
     """With the time since when."""
 
-    waiters: deque[asyncio.Future[_G]] = field(default_factory=deque)
+    waiters: deque[tuple[float, asyncio.Future[_G]]] = field(default_factory=deque)
+    """With the time since when."""
+
     starting: int = 0
     hint: int = 0
     hint_until: float = 0.0
@@ -82,6 +84,10 @@ class _Shelf(Generic[_G]):
     last_arrival: float = 0.0
     start_seconds: float = _FIRST_GUESS_SECONDS
     retry_at: float = 0.0
+
+    def leave(self, waiter: asyncio.Future[_G]) -> None:
+        """He waits no longer."""
+        self.waiters = deque(entry for entry in self.waiters if entry[1] is not waiter)
 
     def arrived(self, now: float) -> None:
         """A call has come."""
@@ -149,7 +155,7 @@ class Pool(Generic[_K, _G]):
                 return guest, True
             self._spent.append(guest)
         waiter: asyncio.Future[_G] = loop.create_future()
-        shelf.waiters.append(waiter)
+        shelf.waiters.append((self._last_use, waiter))
         self._tend(extra=1 if beyond_capacity else 0)
         try:
             guest = await waiter
@@ -158,8 +164,7 @@ class Pool(Generic[_K, _G]):
                 self._put(shelf, waiter.result())
             raise
         finally:
-            if waiter in shelf.waiters:
-                shelf.waiters.remove(waiter)
+            shelf.leave(waiter)
         self._busy.add(guest)
         return guest, False
 
@@ -202,7 +207,7 @@ class Pool(Generic[_K, _G]):
         """Take no more calls, tell whoever waits, and say which guests are in use."""
         self._closed = True
         for shelf in self._shelves.values():
-            for waiter in shelf.waiters:
+            for _, waiter in shelf.waiters:
                 if not waiter.done():
                     waiter.set_exception(PoolClosedError())
             self._spent.extend(guest for _, guest in shelf.ready)
@@ -335,7 +340,7 @@ class Pool(Generic[_K, _G]):
             guest = await self._start(kind)
         except Exception as error:  # noqa: BLE001  it belongs to whoever waits
             shelf.retry_at = loop.time() + _RETRY_SECONDS
-            self._fail(shelf, error)
+            self._fail(shelf, error, begin)
         else:
             shelf.start_seconds += (loop.time() - begin - shelf.start_seconds) / 4
             self._put(shelf, guest)
@@ -344,9 +349,10 @@ class Pool(Generic[_K, _G]):
             self._starting -= 1
         self._tend_soon()
 
-    def _fail(self, shelf: _Shelf[_G], error: Exception) -> None:
-        while shelf.waiters:
-            waiter = shelf.waiters.popleft()
+    def _fail(self, shelf: _Shelf[_G], error: Exception, begin: float) -> None:
+        """Tell it to the first who waits, unless he came later: what failed may be mended since."""
+        while shelf.waiters and shelf.waiters[0][0] <= begin:
+            _, waiter = shelf.waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
                 return
@@ -357,7 +363,7 @@ class Pool(Generic[_K, _G]):
             self._spent.append(guest)
             return
         while shelf.waiters:
-            waiter = shelf.waiters.popleft()
+            _, waiter = shelf.waiters.popleft()
             if not waiter.done():
                 waiter.set_result(guest)
                 return

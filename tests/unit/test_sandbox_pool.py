@@ -219,6 +219,19 @@ async def test_a_start_that_fails_is_told_to_one_who_waits(workshop: Workshop) -
     await pool.close()
 
 
+
+async def test_a_start_that_began_before_the_call_fails_no_call(workshop: Workshop) -> None:
+    pool = workshop.pool()
+    workshop.seconds, workshop.failures = 0.05, 1
+    pool.prepare("a", 1)
+    await asyncio.sleep(0.02)
+
+    guest, hit = await pool.claim("a")
+
+    assert (guest.kind, hit, workshop.failures) == ("a", False, 0)
+    pool.release(guest)
+    await pool.close()
+
 async def test_a_cancelled_claim_loses_no_guest(workshop: Workshop) -> None:
     workshop.seconds = 0.02
     pool = workshop.pool()
