@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from types import MappingProxyType
 
 from policies.access import Action, Principal
@@ -40,7 +39,7 @@ from sandbox.files import FilesRefusedError
 from toolstore.attest.errors import NotInForceError
 from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError, ToolNotCallableError
-from toolstore.models import Lifecycle, Place, ToolRef, ToolVersion, version_digest
+from toolstore.models import ToolRef, ToolVersion, version_digest
 from toolstore.store import ToolStore, utc_now
 
 SandboxSource = Callable[[], Awaitable[Sandbox]]
@@ -103,7 +102,6 @@ class ToolLoader:
         """Sequence of the last event at the last refresh."""
 
         self._offers: dict[str, Offer] = {}
-        self._places: dict[str, Place | None] = {}
         self._loaded: dict[str, LoadedTool] = {}
 
     async def close(self) -> None:
@@ -117,18 +115,14 @@ class ToolLoader:
         if head == self.head:
             return
         names = await self._changed_names()
-        summaries = await self._store.summaries((Lifecycle.APPROVED,), names=names)
+        offers = await self._store.offers(names)
         if names is None:
-            self._offers, self._places = {}, {}
-        else:
-            gone = [self._offers.pop(name) for name in names if name in self._offers]
-            for digest in chain.from_iterable(offer.digests for offer in gone):
-                self._places.pop(digest, None)
-        for summary in summaries:
-            self._offers.setdefault(summary.name, Offer()).add(summary)
-            self._places[summary.digest] = summary.place
+            self._offers = {}
+        for name in names or ():
+            self._offers.pop(name, None)
+        self._offers.update(offers)
         self.head = head
-        self._loaded = {d: tool for d, tool in self._loaded.items() if d in self._places}
+        self._loaded = {d: t for d, t in self._loaded.items() if self._is_offered(t.version)}
 
     async def _changed_names(self) -> frozenset[str] | None:
         """Names that the log has had entries of since the last refresh; None where all may be."""
@@ -159,6 +153,16 @@ class ToolLoader:
         offer = self._offers.get(name)
         return None if offer is None else offer.choose(name, session)
 
+    def _is_offered(self, version: ToolVersion) -> bool:
+        """Whether a version is for anybody, at the last refresh."""
+        offer = self._offers.get(version.name)
+        return offer is not None and version.digest in offer.digests
+
+    def _offers_to(self, session: str | None, version: ToolVersion) -> bool:
+        """Whether a version is for `session`, or for everybody, at the last refresh."""
+        offer = self._offers.get(version.name)
+        return offer is not None and offer.holds(version.digest, session)
+
     async def get(self, name: str) -> LoadedTool | None:
         """The stable version of `name`, verified as it is loaded; None where there is none.
 
@@ -181,10 +185,10 @@ class ToolLoader:
             StoreDamagedError: The stored bytes are not what was approved.
         """
         tool = self._loaded.get(ref.digest or "")
-        if tool is None:
+        if tool is None or not self._offers_to(session, tool.version):
             version = await self.find(ref, session=session)
             tool = LoadedTool(version, self)
-            if version.digest in self._places:
+            if self._is_offered(version):
                 self._loaded[version.digest] = tool
         return tool
 
@@ -326,9 +330,7 @@ class ToolLoader:
         if problems:
             raise _RefusedError(_arguments_text(version, problems))
         await self.refresh()
-        place = self._places.get(version.digest)
-        elsewhere = place is None or place.session not in {None, scope.session}
-        if elsewhere or has_lapsed(version, utc_now()):
+        if not self._offers_to(scope.session, version) or has_lapsed(version, utc_now()):
             # Replaced or taken back since it was loaded; replaced ones may finish their request.
             exact = ToolRef(name=version.name, digest=version.digest)
             try:

@@ -6,12 +6,10 @@ Pure: the loader asks it of what it keeps in memory, the store of what it has ju
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self, TypeAlias
+from typing import Final, TypeAlias
 
 from policies.decision import Channel
-from toolstore.models import Place
 
 Pins: TypeAlias = "dict[tuple[str, str], str]"
 """Digests by session and name."""
@@ -19,51 +17,39 @@ Pins: TypeAlias = "dict[tuple[str, str], str]"
 _SPAN: Final = 2**64
 
 
-class Placed(Protocol):
-    """A version with its place."""
-
-    @property
-    def digest(self) -> str:
-        """Of the version."""
-        ...
-
-    @property
-    def place(self) -> Place | None:
-        """For whom it is callable."""
-        ...
-
-
 @dataclass(slots=True)
 class Offer:
-    """The approved versions of one name."""
+    """The approved versions of one name, by their digests."""
 
     stable: str | None = None
     canary: str | None = None
     weight: float = 0.0
     sessions: dict[str, str] = field(default_factory=dict)
-    digests: set[str] = field(default_factory=set)
-    """Of all of them."""
 
-    @classmethod
-    def of(cls, versions: Iterable[Placed]) -> Self:
-        """The offer that these versions of one name make."""
-        offer = cls()
-        for version in versions:
-            offer.add(version)
-        return offer
+    def add(
+        self, digest: str, channel: str | None, weight: float | None, session: str | None
+    ) -> None:
+        """Take in one more version of the name, as the tables place it.
 
-    def add(self, version: Placed) -> None:
-        """Take in one more version of the name."""
-        self.digests.add(version.digest)
-        place = version.place
-        if place is None:
-            return
-        if place.channel is Channel.STABLE:
-            self.stable = version.digest
-        elif place.channel is Channel.CANARY:
-            self.canary, self.weight = version.digest, place.weight or 0.0
-        elif place.session is not None:
-            self.sessions[place.session] = version.digest
+        One that is placed nowhere, or where there is no such place, is offered to nobody.
+        """
+        if channel == Channel.STABLE:
+            self.stable = digest
+        elif channel == Channel.CANARY:
+            self.canary, self.weight = digest, weight or 0.0
+        elif channel == Channel.SESSION and session is not None:
+            self.sessions[session] = digest
+
+    @property
+    def digests(self) -> frozenset[str | None]:
+        """Of all of them."""
+        return frozenset({self.stable, self.canary, *self.sessions.values()})
+
+    def holds(self, digest: str, session: str | None) -> bool:
+        """Whether a version is offered to `session`, or to everybody."""
+        if digest in {self.stable, self.canary}:
+            return True
+        return session is not None and self.sessions.get(session) == digest
 
     def choose(self, name: str, session: str | None, pin: str | None = None) -> str | None:
         """Digest of the version that a call of `name` in `session` runs; None where there is none.

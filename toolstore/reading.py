@@ -14,6 +14,7 @@ from toolstore.assemble import Record, VersionRow, assemble, details_of, kept, r
 from toolstore.attest.chain import RUNNABLE, Kept
 from toolstore.attest.guard import gather
 from toolstore.blobs import BATCH, read_raw_blobs
+from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.listing import summaries_of
 from toolstore.models import Lifecycle, ToolRef, ToolSummary, ToolVersion
@@ -198,6 +199,26 @@ def summaries(
 def summaries_of_name(connection: Connection, name: str) -> tuple[ToolSummary, ...]:
     """One line for each version of a name, oldest first."""
     return summaries_of(connection.execute(_SUMMARIES.where(tables.tool.c.name == name)))
+
+
+def offers(connection: Connection, names: Collection[str] | None = None) -> dict[str, Offer]:
+    """What is approved under each name, or under each of `names`. Not verified.
+
+    Only what choosing needs: a session on a store with very many tools asks for all at its start.
+    """
+    table, name = tables.channel.c, tables.tool.c.name
+    query = (
+        select(name, table.version, table.channel, table.weight, table.session)
+        .select_from(tables.channel.join(tables.tool))
+        .order_by(name)
+    )
+    found: dict[str, Offer] = {}
+    for row in connection.execute(query if names is None else query.where(name.in_(names))):
+        offer = found.get(row[0])
+        if offer is None:
+            offer = found[row[0]] = Offer()
+        offer.add(row[1], row[2], row[3], row[4])
+    return found
 
 
 def load(connection: Connection, row: VersionRow, *, to_call: bool = False) -> ToolVersion:

@@ -357,6 +357,10 @@ class ToolStore:
             partial(reading.summaries, states=states, limit=limit, after=after, names=names)
         )
 
+    async def offers(self, names: Collection[str] | None = None) -> dict[str, Offer]:
+        """What is approved under each name, or under each of `names`. Not verified."""
+        return await self._reads.run(partial(reading.offers, names=names))
+
     async def versions_of(self, name: str) -> tuple[ToolSummary, ...]:
         """One line for each version of a name, oldest first. Not verified."""
         return await self._reads.run(partial(reading.summaries_of_name, name=name))
@@ -532,7 +536,10 @@ def _chosen(
     connection: Connection, name: str, rows: list[VersionRow], session: str | None
 ) -> VersionRow:
     held = {} if session is None else {p.name: p.digest for p in pins(connection, session)}
-    digest = Offer.of(rows).choose(name, session, held.get(name))
+    offer = Offer()
+    for row in rows:
+        offer.add(row.digest, row.channel, row.weight, row.place_session)
+    digest = offer.choose(name, session, held.get(name))
     found = next((row for row in rows if row.digest == digest), None)
     if found is None:
         # What is wrong with the bytes is told before what is wrong with the state.
