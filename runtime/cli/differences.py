@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from policies.access import Action
 from policies.marking import SafeText
 from policies.value import JsonObject
 from runtime.cli.opening import open_store, parse_ref, version_before
@@ -101,7 +102,7 @@ async def find_differences(settings: Settings, ref: str, other: str | None) -> D
             if earlier is None:
                 raise UsageError(f"{first.ref} has no version before it; name two to compare")
             before, after = earlier, first
-    require(settings, "read_source", before, after)
+    require(settings, Action.READ_SOURCE, before, after)
     return Differences(before, after, [await _packages(settings, each) for each in (before, after)])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, assert_never
 
 import typer
 
+from policies.access import Action
 from policies.display import escape_text
 from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
@@ -106,7 +107,7 @@ async def _exported(
             versions: tuple[ToolVersion, ...] = (await store.find(parse_ref(ref)),)
         else:
             versions = await store.current_versions(on_damage=note)
-        require(settings, "export", *versions)
+        require(settings, Action.EXPORT, *versions)
         found: list[Exported] = []
         for version in versions:
             bundle = b""

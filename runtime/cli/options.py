@@ -38,6 +38,12 @@ BudgetSeconds: TypeAlias = Annotated[
 BudgetDefinitions: TypeAlias = Annotated[
     int | None, typer.Option("--budget-definitions", help="Tools that the session may define.")
 ]
+Ref: TypeAlias = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:…")]
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Name of the tool.")]
+Reason: TypeAlias = Annotated[str, typer.Option(help="Why; kept in the log.")]
+NeededReason: TypeAlias = Annotated[
+    str, typer.Option(help="Why; kept in the log. It must be given.")
+]
 Principal: TypeAlias = Annotated[
     str | None,
     typer.Option("--as", metavar="PRINCIPAL", help="Who does this. Default: the user's name."),

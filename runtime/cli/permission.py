@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
+
+from policies.access import Action, Circumstances, Principal, Resource
+from policies.permissions import LintLevel
+from runtime.errors import UsageError
+from toolstore.errors import StoreDamagedError
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
     from toolstore.models import ToolRef, ToolVersion
     from toolstore.store import ToolStore
 
-
-ActionName: TypeAlias = Literal["approve", "deprecate", "revoke", "export", "read_source"]
-"""Those of `policies.access.Action` that the command line asks for; lists do not load it."""
+_NO_CIRCUMSTANCES = Circumstances()
 
 
 def require(
     settings: Settings,
-    action: ActionName,
+    action: Action,
     *versions: ToolVersion,
-    vote: Literal["", "approve"] = "",
+    context: Circumstances = _NO_CIRCUMSTANCES,
 ) -> None:
     """Go on if `settings.principal` may do `action` with each of `versions`.
 
@@ -26,38 +29,59 @@ def require(
         AccessRefusedError: With one of them they may not; nothing was done.
         PolicyConfigError: The policy in force is not exactly understood.
     """
-    from policies.access import Action, Circumstances, Principal  # noqa: PLC0415 - lists do without
-    from policies.authorizers import authorizer_of  # noqa: PLC0415 - same
-    from runtime.authorize import authorize, resource_of  # noqa: PLC0415 - same
-    from runtime.profiles import read_profile  # noqa: PLC0415 - same
+    from runtime.authorize import resource_of  # noqa: PLC0415 - lists do without
 
-    access = authorizer_of(read_profile(settings.policy))
-    person = Principal.of_person(settings.principal)
-    for version in versions:
-        resource = resource_of(version)
-        authorize(access, person, Action(action), resource, Circumstances(vote=vote))
+    _require(settings, action, [resource_of(version) for version in versions], context)
 
 
-async def require_of(
-    settings: Settings, action: ActionName, store: ToolStore, ref: ToolRef
-) -> None:
-    """The same with what `ref` means, also where that is damaged: taking back must be possible.
+async def may_take_back(settings: Settings, store: ToolStore, ref: ToolRef) -> None:
+    """Go on if they may say which version a name means, or a session gets.
 
     Raises:
         AccessRefusedError: They may not; nothing was done.
         ToolNotFoundError: There is no such version.
     """
-    from policies.access import Action, Principal, Resource  # noqa: PLC0415 - lists do without
-    from policies.authorizers import authorizer_of  # noqa: PLC0415 - same
-    from policies.permissions import LintLevel  # noqa: PLC0415 - same
-    from runtime.authorize import authorize  # noqa: PLC0415 - same
-    from runtime.profiles import read_profile  # noqa: PLC0415 - same
-    from toolstore.errors import StoreDamagedError  # noqa: PLC0415 - same
+    await _require_even_if_damaged(settings, Action.DEPRECATE, store, ref)
 
+
+async def may_revoke(settings: Settings, store: ToolStore, ref: ToolRef) -> None:
+    """Go on if they may take it back for good.
+
+    Raises:
+        AccessRefusedError: They may not; nothing was done.
+        ToolNotFoundError: There is no such version.
+    """
+    await _require_even_if_damaged(settings, Action.REVOKE, store, ref)
+
+
+async def may_share(settings: Settings, store: ToolStore, ref: ToolRef) -> None:
+    """Go on if they may give it to more people: that is a yes to it, as in a review.
+
+    Raises:
+        AccessRefusedError: They may not approve it; nothing was done.
+        UsageError: They wrote it, and the policy wants somebody else's yes.
+        ToolStoreError: There is no such version, or it is damaged.
+    """
+    from runtime.profiles import read_profile  # noqa: PLC0415 - lists do without
+
+    version = await store.find(ref)
+    require(settings, Action.APPROVE, version, context=Circumstances(vote="approve"))
+    profile = read_profile(settings.policy)
+    is_author = settings.principal == version.provenance.author
+    if is_author and not profile.admission.author_may_approve:
+        raise UsageError(
+            f"{settings.principal} is the author of {version.ref}, and policy {profile.name} "
+            "lets no author give their own tools to others; ask somebody else"
+        )
+
+
+async def _require_even_if_damaged(
+    settings: Settings, action: Action, store: ToolStore, ref: ToolRef
+) -> None:
+    """Taking back must be possible where nothing can be read but what was asked for."""
     try:
         require(settings, action, await store.find(ref))
     except StoreDamagedError:
-        # Nothing about it is believed but what was asked for.
         unknown = Resource(
             name=ref.name,
             digest=ref.digest or "",
@@ -66,5 +90,17 @@ async def require_of(
             origin="import",
             state="damaged",
         )
-        access = authorizer_of(read_profile(settings.policy))
-        authorize(access, Principal.of_person(settings.principal), Action(action), unknown)
+        _require(settings, action, [unknown], _NO_CIRCUMSTANCES)
+
+
+def _require(
+    settings: Settings, action: Action, resources: list[Resource], context: Circumstances
+) -> None:
+    from policies.authorizers import authorizer_of  # noqa: PLC0415 - lists do without
+    from runtime.authorize import authorize  # noqa: PLC0415 - same
+    from runtime.profiles import read_profile  # noqa: PLC0415 - same
+
+    access = authorizer_of(read_profile(settings.policy))
+    person = Principal.of_person(settings.principal)
+    for resource in resources:
+        authorize(access, person, action, resource, context)

@@ -279,6 +279,21 @@ def test_rollback_and_revoke_are_kept_with_who_and_why(
     assert "\tcid\tworse" in log
 
 
+def test_a_rollback_names_its_version_once(fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(
+        *(make_submission(code=f"def double(number: int) -> int:\n    return {n}\n") for n in "012")
+    )
+
+    assert run(["tools", "rollback", "double@1"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("double@1 is stable now")
+    assert run(["tools", "rollback", "double", "--to", "2", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["ref"] == "double@2"
+    assert run(["tools", "rollback", "double"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("double@1 is stable now")
+    assert run(["tools", "rollback", "double@1", "--to", "2"]) == ExitCode.USAGE
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_what_a_tool_calls_is_shown_and_its_revocation_names_the_callers(
     fill: Fill, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,11 @@ def test_a_guest_is_refused_by_name_of_the_rule_and_nothing_is_done(
         ["tools", "rollback", "double"],
         ["tools", "revoke", "double", "--reason", "no"],
         ["tools", "deprecate", "double", "--reason", "no"],
+        ["tools", "archive", "double@1"],
+        ["tools", "promote", "double@2"],
+        ["tools", "canary", "double@1"],
+        ["tools", "pin", "double@1", "--session", "s"],
+        ["tools", "unpin", "double", "--session", "s"],
         ["review", "show", "double@2"],
     ):
         code, printed, said = out(*words)

@@ -15,9 +15,8 @@ from policies.decision import Channel
 from policies.value import JsonObject
 from runtime.cli import reviewpage
 from runtime.cli.announce import announce
-from runtime.cli.commands.tools import Ref, summaries_of, version_json
 from runtime.cli.invocation import settings_of
-from runtime.cli.options import PolicyName, Principal
+from runtime.cli.options import PolicyName, Principal, Ref
 from runtime.cli.output import (
     AsJson,
     answer_no,
@@ -29,6 +28,8 @@ from runtime.cli.output import (
     run_async,
     say,
 )
+from runtime.cli.toollists import summaries_of
+from runtime.cli.toolviews import version_json
 from runtime.errors import UsageError
 from runtime.review.item import Vote
 from runtime.settings import Colour
