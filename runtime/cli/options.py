@@ -20,6 +20,13 @@ BaseUrl: TypeAlias = Annotated[
 PolicyName: TypeAlias = Annotated[
     str | None, typer.Option("--policy", help="Profile (local, team, production) or policy file.")
 ]
+PolicyArgument: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[POLICY]",
+        help="A shipped profile (local, team, production) or a file. Default: the one in force.",
+    ),
+]
 Resume: TypeAlias = Annotated[
     str | None, typer.Option("--resume", metavar="ID", help="Go on with an earlier session.")
 ]
