@@ -54,7 +54,8 @@ def check_policy(profile: PolicyProfile) -> PolicyCheck:
         return PolicyCheck(name=profile.name, digest=profile.digest, rules=(), remarks=remarks)
 
     from policies.access_samples import merged, samples  # noqa: PLC0415 - for Cedar files alone
-    from policies.cedar import CedarAuthorizer, mentioned  # noqa: PLC0415 - same
+    from policies.cedar import CedarAuthorizer  # noqa: PLC0415 - same
+    from policies.cedar_mentions import mentioned  # noqa: PLC0415 - same
 
     access = profile.access
     authorizer = CedarAuthorizer(access.texts, access.roles, digest=profile.digest)
