@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, RowMapping, bindparam, func, select
 
 from toolstore import tables
 from toolstore.errors import StoreDamagedError
@@ -34,6 +34,38 @@ ENTRIES: Final = select(
     _event.detail,
 ).order_by(_event.sequence)
 """All entries, in order."""
+
+ABOUT: Final = ENTRIES.where(_event.version.in_(bindparam("versions", expanding=True)))
+"""Those about some versions."""
+
+_LAST: Final = select(func.max(_event.sequence)).scalar_subquery()
+_KEPT: Final = select(tables.log_head.c.sequence, tables.log_head.c.hash)
+_HEADS: Final = select(
+    select(tables.log_head.c.sequence).scalar_subquery().label("kept_sequence"),
+    select(tables.log_head.c.hash).scalar_subquery().label("kept_hash"),
+    _LAST.label("sequence"),
+    select(_event.hash).where(_event.sequence == _LAST).scalar_subquery().label("hash"),
+)
+"""The end of the log as it is kept apart, and as it is."""
+
+_HERE: Final = bindparam("sequence", type_=Integer)
+_BEFORE: Final = _event.sequence < _HERE
+_NEIGHBOURS: Final = select(
+    select(func.max(_event.sequence)).where(_BEFORE).scalar_subquery().label("sequence"),
+    select(_event.hash)
+    .where(_BEFORE)
+    .order_by(_event.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("hash"),
+    select(_event.previous_hash)
+    .where(_event.sequence > _HERE)
+    .order_by(_event.sequence)
+    .limit(1)
+    .scalar_subquery()
+    .label("after"),
+)
+"""The nearest entries on both sides of one, gaps included."""
 
 
 def events(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Event]:
@@ -97,7 +129,7 @@ def link_at(connection: Connection, sequence: int) -> Link:
 
 def kept_head(connection: Connection) -> Link:
     """The last link, as kept apart from the log."""
-    row = connection.execute(select(tables.log_head.c.sequence, tables.log_head.c.hash)).first()
+    row = connection.execute(_KEPT).first()
     return Link() if row is None else Link(sequence=row.sequence, hash=row.hash)
 
 
@@ -107,10 +139,12 @@ def checked_head(connection: Connection) -> Link:
     Raises:
         StoreDamagedError: the log does not end where it must.
     """
-    kept = kept_head(connection)
-    last = connection.scalar(select(func.max(_event.sequence))) or 0
-    if last != kept.sequence or link_at(connection, last) != kept:
-        raise StoreDamagedError(f"the log ends at event {last}, and must at {kept.sequence}")
+    row = connection.execute(_HEADS).one()
+    kept = Link(sequence=row.kept_sequence or 0, hash=row.kept_hash or Link().hash)
+    if kept != Link(sequence=row.sequence or 0, hash=row.hash or Link().hash):
+        raise StoreDamagedError(
+            f"the log ends at event {row.sequence or 0}, and must at {kept.sequence}"
+        )
     return kept
 
 
@@ -120,19 +154,8 @@ def check_links(connection: Connection, event: Event) -> None:
     Raises:
         StoreDamagedError: it does not.
     """
-    before = connection.execute(
-        select(_event.sequence, _event.hash)
-        .where(_event.sequence < event.sequence)
-        .order_by(_event.sequence.desc())
-        .limit(1)
-    ).first()
-    link = Link() if before is None else Link(sequence=before.sequence, hash=before.hash)
-    after = connection.scalar(
-        select(_event.previous_hash)
-        .where(_event.sequence > event.sequence)
-        .order_by(_event.sequence)
-        .limit(1)
-    )
-    linked = link == Link(sequence=event.sequence - 1, hash=event.previous_hash)
-    if not linked or after not in {None, event.hash}:
+    row = connection.execute(_NEIGHBOURS, {"sequence": event.sequence}).one()
+    before = Link() if row.sequence is None else Link(sequence=row.sequence, hash=row.hash)
+    linked = before == Link(sequence=event.sequence - 1, hash=event.previous_hash)
+    if not linked or row.after not in {None, event.hash}:
         raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")

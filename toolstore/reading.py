@@ -6,14 +6,23 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from policies.decision import Channel
 from toolstore import logbook, tables
 from toolstore.assemble import Record, VersionRow, assemble, details_of, kept, read_content
 from toolstore.attest.chain import RUNNABLE, Kept
 from toolstore.attest.guard import gather
-from toolstore.blobs import BATCH, read_raw_blobs
+from toolstore.blobs import BATCH, as_bytes, read_raw_blobs
 from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.listing import summaries_of
@@ -72,6 +81,18 @@ _SUMMARIES: Final = (
     )
     .order_by(tables.tool.c.name, _version.sequence)
 )
+
+_CONTENTS: Final = union_all(
+    select(tables.blob.c.digest, null().label("version"), tables.blob.c.bytes).where(
+        tables.blob.c.digest.in_(bindparam("contents", expanding=True))
+    ),
+    select(tables.evidence.c.digest, tables.evidence.c.version, tables.blob.c.bytes)
+    .select_from(
+        tables.evidence.outerjoin(tables.blob, tables.blob.c.digest == tables.evidence.c.digest)
+    )
+    .where(tables.evidence.c.version.in_(bindparam("versions", expanding=True))),
+)
+"""Sources and schemas by their digests, and the evidence of versions."""
 
 OnDamage = Callable[[VersionRow, StoreDamagedError], None]
 
@@ -301,24 +322,19 @@ class _Gathered:
 
     def __init__(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
         digests = [row.digest for row in rows]
+        contents = {digest for row in rows for digest in (row.source, row.source_schema)}
         self._events: dict[str, list[RowMapping]] = defaultdict(list)
-        for row in connection.execute(
-            logbook.ENTRIES.where(_event.version.in_(digests))
-        ).mappings():
+        for row in connection.execute(logbook.ABOUT, {"versions": digests}).mappings():
             self._events[row["digest"]].append(row)
-        self._evidence_of: dict[str, str] = {
-            row.digest: row.version
-            for row in connection.execute(
-                select(tables.evidence.c.digest, tables.evidence.c.version).where(
-                    tables.evidence.c.version.in_(digests)
-                )
-            )
-        }
+        self._evidence_of: dict[str, str] = {}
+        self._blobs: dict[str, bytes] = {}
+        wanted = {"versions": digests, "contents": sorted(contents)}
+        for digest, version, content in connection.execute(_CONTENTS, wanted):
+            if content is not None:
+                self._blobs[digest] = as_bytes(content)
+            if version is not None:
+                self._evidence_of[digest] = version
         self.attested = gather(connection, digests)
-        self._blobs = read_raw_blobs(
-            connection,
-            [*self._evidence_of, *(r.source for r in rows), *(r.source_schema for r in rows)],
-        )
 
     def record(self, row: VersionRow) -> Record:
         """What is about `row`.

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, null, select, union_all
 
 from toolstore import tables
 from toolstore.attest.errors import AttestationError, Flaw
@@ -25,7 +25,7 @@ DEPTH: Final = 3
 _DIGITS: Final = "0123456789abcdef"
 _NO_CHILDREN: Final = ("",) * len(_DIGITS)
 _ALL_FROM: Final = 64
-"""From this many buckets on, all nodes are read at once."""
+"""From this many buckets on, all nodes are read at once: a query takes only so many values."""
 
 EMPTY_ROOT: Final = ""
 """The root of a map without versions."""
@@ -47,12 +47,15 @@ def fold(hashes: Iterable[str], start: str = "") -> str:
     return seal
 
 
-_OF_BUCKETS: Final = select(_seal.bucket, _seal.version, _seal.seal).where(
+_SEALS: Final = select(_seal.bucket.label("place"), _seal.version, _seal.seal.label("text")).where(
     _seal.bucket.in_(bindparam("buckets", expanding=True))
 )
-_OF_PREFIXES: Final = select(_node.prefix, _node.children).where(
+_NODES: Final = select(_node.prefix, null(), _node.children).where(
     _node.prefix.in_(bindparam("prefixes", expanding=True))
 )
+_PATHS: Final = union_all(_SEALS, _NODES)
+"""Buckets and what is above them: the one kind of row names a version, the other does not."""
+
 _ALL_NODES: Final = select(_node.prefix, _node.children)
 
 
@@ -72,13 +75,16 @@ class Paths:
 
     def _read(self, connection: Connection, digests: Sequence[str]) -> None:
         buckets = sorted({bucket_of(digest) for digest in digests})
-        for bucket, version, seal in connection.execute(_OF_BUCKETS, {"buckets": buckets}):
-            self._seals[bucket][version] = seal
-        if len(buckets) < _ALL_FROM:
-            nodes = connection.execute(_OF_PREFIXES, {"prefixes": _above(buckets)})
-        else:
+        above = _above(buckets) if len(buckets) < _ALL_FROM else [""]
+        wanted = {"buckets": buckets, "prefixes": above}
+        for place, version, text in connection.execute(_PATHS, wanted):
+            if version is None:
+                self._children[place] = text.split(" ")
+            else:
+                self._seals[place][version] = text
+        if len(buckets) >= _ALL_FROM:
             nodes = connection.execute(_ALL_NODES)
-        self._children = {prefix: children.split(" ") for prefix, children in nodes}
+            self._children = {prefix: children.split(" ") for prefix, children in nodes}
 
     def seal_of(self, digest: str) -> str | None:
         """The seal of a version, as kept."""
