@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select
 
 from policies.value import Value
 from toolstore import audit
@@ -22,6 +22,7 @@ from toolstore.errors import StoreDamagedError, StoreUnusableError
 from toolstore.layout import REVISIONS
 from toolstore.models import VerifyReport
 from toolstore.tables import metadata
+from toolstore.texts import KeptText
 
 BATCH: Final = 200
 """Rows in memory at a time; a blob may have megabytes."""
@@ -175,7 +176,7 @@ def _order(connection: Connection, table: Table) -> list[ColumnElement[Any]]:
     names = ("tool", "sequence") if table.name == "tool_version" else None
     columns = [table.c[name] for name in names] if names else list(table.primary_key.columns)
     if connection.dialect.name == "postgresql":
-        return [c.collate("C") if isinstance(c.type, Text) else c for c in columns]
+        return [c.collate("C") if isinstance(c.type, KeptText) else c for c in columns]
     return list(columns)
 
 

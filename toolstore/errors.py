@@ -5,10 +5,12 @@ ToolStoreError
 ├── ToolNotCallableError   there, but its state or channel forbids calling it
 ├── TransitionError        a change of state that its life-cycle does not have
 │   ├── VoteOvertakenError     another step of the version came in between
+│   ├── PredecessorChangedError  the evidence is about another predecessor
 │   └── QuotaError             as many versions are stored as the policy allows
 ├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
 ├── StoreBusyError         another process held the write lock too long; a retry mends it
 ├── StoreUnusableError     the folder or file cannot be opened as a store here
+├── TextError              a text that no store keeps: NUL, half a character, too long a name
 └── BundleError            a file that is no exported tool, or not what its digest says
 """
 
@@ -69,6 +71,17 @@ class VoteOvertakenError(TransitionError):
         )
 
 
+class PredecessorChangedError(TransitionError):
+    """Another version became current since the new one was compared; nothing was written."""
+
+    def __init__(self, name: str, *, compared: str | None, current: str | None) -> None:
+        beside = "with no other version" if compared is None else f"with {compared}"
+        now = "none is current any more" if current is None else f"{current} is current by now"
+        super().__init__(
+            name, f"the new version was compared {beside}, and {now}; compare it again"
+        )
+
+
 class QuotaError(TransitionError):
     """As many versions are stored as the policy allows; nothing was written."""
 
@@ -107,6 +120,14 @@ class StoreUnusableError(ToolStoreError):
     def __init__(self, where: str, problem: str, *, advice: str) -> None:
         super().__init__(f"cannot use the store at {where}: {problem}. {advice}")
         self.where = where
+        self.problem = problem
+
+
+class TextError(ToolStoreError):
+    """A text that no store keeps, whatever its database is; nothing was written."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}. Nothing was written.")
         self.problem = problem
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, exc
 
+from toolstore import texts
 from toolstore.database import Database
 from toolstore.errors import StoreUnusableError
 
@@ -38,6 +39,7 @@ class Lane:
             StoreBusyError: the write lock could not be had in time.
             StoreUnusableError: the store is closed, or its file cannot be used.
             StoreDamagedError: the database is broken.
+            TextError: something holds a text that no store keeps.
         """
         if self._closed:
             raise StoreUnusableError(
@@ -56,7 +58,7 @@ class Lane:
         self._thread.shutdown()
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        with self._database.translated_errors():
+        with self._database.translated_errors(), texts.translated_errors():
             kept = self._connection is not None
             try:
                 return self._attempt(work)

@@ -31,6 +31,9 @@ _QUOTES: Final = re.compile(r'"""|\'\'\'')
 _SHORT: Final = 3
 """Words up to this length have no plural worth cutting: `as`, `its`."""
 
+_LONGEST: Final = 200
+"""Of a longer word so much is compared: what an index holds has a greatest length."""
+
 _DEPTH: Final = 8
 """How deep the properties of properties are read."""
 
@@ -40,7 +43,7 @@ def terms(text: str) -> list[str]:
 
     Names fall apart at `_`, digits and humps: `parseHTTPDates_v2` is parse, http, date, v, 2.
     """
-    return [_singular(word.casefold()) for word in _WORD.findall(_HUMP.sub(" ", text))]
+    return [_singular(word.casefold())[:_LONGEST] for word in _WORD.findall(_HUMP.sub(" ", text))]
 
 
 def _singular(word: str) -> str:

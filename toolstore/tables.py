@@ -22,10 +22,11 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
+
+from toolstore.texts import KeptText, KeyText
 
 metadata: Final = MetaData(
     naming_convention={
@@ -40,62 +41,62 @@ metadata: Final = MetaData(
 blob: Final = Table(
     "blob",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", KeptText, primary_key=True),
     Column("bytes", LargeBinary, nullable=False),
 )
 
-SORTED: Final = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that is sorted: by its code points, everywhere, not as a server's country sorts."""
+SORTED: Final = KeyText().with_variant(KeyText(collation="C"), "postgresql")
+"""A name that is sorted: by its code points, everywhere, not as a server's country sorts."""
 
 tool: Final = Table(
     "tool",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", SORTED, nullable=False, unique=True),
-    Column("skeleton", Text, nullable=False, unique=True),
+    Column("skeleton", KeyText, nullable=False, unique=True),
 )
 
 tool_version: Final = Table(
     "tool_version",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", KeptText, primary_key=True),
     Column("tool", Integer, ForeignKey("tool.id"), nullable=False),
     Column("sequence", Integer, nullable=False),
-    Column("parent", Text, ForeignKey("tool_version.digest")),
-    Column("source", Text, ForeignKey("blob.digest"), nullable=False),
-    Column("source_schema", Text, ForeignKey("blob.digest"), nullable=False),
-    Column("image_digest", Text, nullable=False),
-    Column("level", Text, nullable=False),
-    Column("description", Text, nullable=False),
-    Column("author", Text, nullable=False),
-    Column("origin", Text, nullable=False),
-    Column("created_at", Text, nullable=False),
+    Column("parent", KeptText, ForeignKey("tool_version.digest")),
+    Column("source", KeptText, ForeignKey("blob.digest"), nullable=False),
+    Column("source_schema", KeptText, ForeignKey("blob.digest"), nullable=False),
+    Column("image_digest", KeptText, nullable=False),
+    Column("level", KeptText, nullable=False),
+    Column("description", KeptText, nullable=False),
+    Column("author", KeyText, nullable=False),
+    Column("origin", KeptText, nullable=False),
+    Column("created_at", KeptText, nullable=False),
     UniqueConstraint("tool", "sequence"),
 )
 
 evidence: Final = Table(
     "evidence",
     metadata,
-    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, index=True),
+    Column("digest", KeptText, ForeignKey("blob.digest"), primary_key=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False, index=True),
 )
 
 event: Final = Table(
     "event",
     metadata,
     Column("sequence", Integer, primary_key=True, autoincrement=False),
-    Column("previous_hash", Text, nullable=False, unique=True),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("at", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("from_state", Text),
-    Column("to_state", Text, nullable=False),
-    Column("policy_digest", Text),
-    Column("reason", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("previous_hash", KeptText, nullable=False, unique=True),
+    Column("hash", KeptText, nullable=False, unique=True),
+    Column("at", KeptText, nullable=False),
+    Column("actor", KeptText, nullable=False),
+    Column("type", KeptText, nullable=False),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False),
+    Column("name", KeyText, nullable=False),
+    Column("from_state", KeptText),
+    Column("to_state", KeptText, nullable=False),
+    Column("policy_digest", KeptText),
+    Column("reason", KeptText, nullable=False),
+    Column("detail", KeptText, nullable=False),
     Index(None, "version", "sequence"),
     Index(None, "name", "sequence"),
 )
@@ -103,9 +104,9 @@ event: Final = Table(
 version_state: Final = Table(
     "version_state",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
     Column("tool", Integer, ForeignKey("tool.id"), nullable=False),
-    Column("state", Text, nullable=False, index=True),
+    Column("state", KeptText, nullable=False, index=True),
     Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
 )
 
@@ -114,7 +115,7 @@ log_head: Final = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
     Column("sequence", Integer, nullable=False),
-    Column("hash", Text, nullable=False),
+    Column("hash", KeptText, nullable=False),
 )
 
 # -- the life-cycle: who gets which version; all of it derived from `event` ---------------------
@@ -122,11 +123,11 @@ log_head: Final = Table(
 channel: Final = Table(
     "channel",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
     Column("tool", Integer, ForeignKey("tool.id"), nullable=False, index=True),
-    Column("channel", Text, nullable=False),
+    Column("channel", KeptText, nullable=False),
     Column("weight", Float),
-    Column("session", Text),
+    Column("session", KeptText),
 )
 
 ONE_STABLE: Final = Index(
@@ -150,27 +151,27 @@ ONE_CANARY: Final = Index(
 pin: Final = Table(
     "pin",
     metadata,
-    Column("session", Text, primary_key=True),
+    Column("session", KeyText, primary_key=True),
     Column("tool", Integer, ForeignKey("tool.id"), primary_key=True),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False),
     Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
 )
 
 waiver: Final = Table(
     "waiver",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
-    Column("rule", Text, primary_key=True),
-    Column("principal", Text, primary_key=True),
-    Column("expires_at", Text, nullable=False),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("rule", KeyText, primary_key=True),
+    Column("principal", KeyText, primary_key=True),
+    Column("expires_at", KeptText, nullable=False),
     Column("event", Integer, ForeignKey("event.sequence"), nullable=False),
 )
 
 made_in: Final = Table(
     "made_in",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
-    Column("session", Text, nullable=False, index=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("session", KeyText, nullable=False, index=True),
 )
 """Which session wrote a version, for quotas."""
 
@@ -182,7 +183,7 @@ canary_count: Final = Table(
     "canary_count",
     metadata,
     Column("start", Integer, ForeignKey("event.sequence"), primary_key=True),
-    Column("channel", Text, primary_key=True),
+    Column("channel", KeptText, primary_key=True),
     Column("succeeded", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
 )
@@ -191,8 +192,8 @@ canary_count: Final = Table(
 version_use: Final = Table(
     "version_use",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
-    Column("last_at", Text, nullable=False),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("last_at", KeptText, nullable=False),
 )
 """When a version was last called, to the hour: what nobody uses is retired."""
 
@@ -203,18 +204,18 @@ call: Final = Table(
     "call",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False),
-    Column("session", Text),
-    Column("tenant", Text, nullable=False),
-    Column("arguments", Text, nullable=False),
-    Column("result", Text),
-    Column("outcome", Text, nullable=False),
-    Column("error_type", Text),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False),
+    Column("session", KeptText),
+    Column("tenant", KeptText, nullable=False),
+    Column("arguments", KeptText, nullable=False),
+    Column("result", KeptText),
+    Column("outcome", KeptText, nullable=False),
+    Column("error_type", KeptText),
     Column("execute_seconds", Float, nullable=False),
     Column("total_seconds", Float, nullable=False),
     Column("memory_bytes", BigInteger),
-    Column("at", Text, nullable=False),
-    Column("body", Text, index=True),
+    Column("at", KeptText, nullable=False),
+    Column("body", KeptText, index=True),
     Index(None, "version", "id"),
     Index(None, "at"),
 )
@@ -222,16 +223,16 @@ call: Final = Table(
 call_body: Final = Table(
     "call_body",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", KeptText, primary_key=True),
     Column("bytes", LargeBinary, nullable=False),
 )
 
 version_form: Final = Table(
     "version_form",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
-    Column("normal", Text, nullable=False, index=True),
-    Column("shape", Text, nullable=False, index=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("normal", KeptText, nullable=False, index=True),
+    Column("shape", KeptText, nullable=False, index=True),
 )
 
 # Signatures (r0002). Envelopes and checkpoints only grow; the map of seals follows from the log.
@@ -239,10 +240,10 @@ version_form: Final = Table(
 attestation: Final = Table(
     "attestation",
     metadata,
-    Column("digest", Text, primary_key=True),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, index=True),
-    Column("kind", Text, nullable=False),
-    Column("about", Text, nullable=False),
+    Column("digest", KeptText, primary_key=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False, index=True),
+    Column("kind", KeptText, nullable=False),
+    Column("about", KeptText, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
 )
 """DSSE envelopes about a version; which ones there must be stands in the log."""
@@ -259,17 +260,17 @@ checkpoint: Final = Table(
 version_seal: Final = Table(
     "version_seal",
     metadata,
-    Column("version", Text, ForeignKey("tool_version.digest"), primary_key=True),
-    Column("bucket", Text, nullable=False, index=True),
-    Column("seal", Text, nullable=False),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), primary_key=True),
+    Column("bucket", KeptText, nullable=False, index=True),
+    Column("seal", KeptText, nullable=False),
 )
 """A hash over all events of a version; see `toolstore.attest.seals`."""
 
 seal_node: Final = Table(
     "seal_node",
     metadata,
-    Column("prefix", Text, primary_key=True),
-    Column("children", Text, nullable=False),
+    Column("prefix", KeptText, primary_key=True),
+    Column("children", KeptText, nullable=False),
 )
 
 # The search index (r0005), derived from the approved tools; see `toolstore.postings`.
@@ -278,7 +279,7 @@ search_document: Final = Table(
     "search_document",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("version", Text, ForeignKey("tool_version.digest"), nullable=False, unique=True),
+    Column("version", KeptText, ForeignKey("tool_version.digest"), nullable=False, unique=True),
     Column("name", SORTED, nullable=False),
     Column("length", Integer, nullable=False),
 )

@@ -22,7 +22,6 @@ from toolstore.copying import copy_store
 from toolstore.errors import StoreDamagedError, StoreUnusableError
 from toolstore.index import database_at
 from toolstore.layout import REVISIONS
-from toolstore.models import ToolRef
 from toolstore.store import ToolStore
 
 ROOT = Path(__file__).parents[2]
@@ -175,14 +174,6 @@ async def test_the_audit_finds_changed_protections(
             connection.execute(change.encode())
 
         assert words in " ".join(each.problem for each in (await store.verify()).damage)
-
-
-async def test_text_that_a_server_cannot_keep_is_refused(postgres_url: str) -> None:
-    async with await ToolStore.open(postgres_url) as store:
-        await store.admit(make_submission(), actor="ada")
-        with pytest.raises(StoreUnusableError, match="Nothing was written"):
-            await store.revoke(ToolRef(name="double"), actor="ada", reason="nul \0 character")
-        assert store.head() == 3
 
 
 # -- bringing up to date ---------------------------------------------------------------------------
