@@ -1,33 +1,28 @@
 """The `define_tool` pipeline: it carries values between policies, sandbox and store.
 
 limits, lint, schema   in a disposable process    -> Analysis
-trials                 in fresh containers        -> Evidence
-duplicates, replay     beside other versions      -> an answer, or more Evidence
+trials                 in fresh containers        -> Proof
+duplicates             beside other tools         -> an answer, and nothing is stored
+replay                 beside the current version -> Evidence
 decision               by the policy              -> Decision
 version                in one transaction         -> ToolVersion
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as distribution_version
+from typing import Final
 
 from policies.access import Action, Principal, Resource
 from policies.analysis import Analysis
-from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
-from policies.evidence import Evidence, Trial
-from policies.examplefiles import example_file_problems
+from policies.evidence import Evidence
 from policies.findings import Finding, Severity, Stage, has_errors
-from policies.grants import grant_problems
-from policies.limits import ResourceLimits
 from policies.normal import shape_digest
-from policies.rulebook import RULES
-from policies.schema import ToolSchema
 from policies.source import ToolSource
 from runtime.analyzer import Analyzer
 from runtime.authorize import admitted_by, author_of
@@ -37,16 +32,16 @@ from runtime.equipment import Equipment, image_digest
 from runtime.events import AdmissionListener, StageFinished, StageStarted
 from runtime.outcome import DefinitionOutcome
 from runtime.pinning import pin_tools
+from runtime.proving import Proof, Prover, not_to_be_had
 from runtime.quotas import DefinitionQuota
 from runtime.terms import terms_of
 from runtime.tools import ignore_progress
-from runtime.trial_findings import findings_of
-from runtime.trials import plan_trials, run_trials
 from sandbox.base import Sandbox
 from sandbox.errors import PackagesRefusedError
-from toolstore.errors import ToolNotFoundError, TransitionError
+from toolstore.errors import PredecessorChangedError, ToolNotFoundError, TransitionError
 from toolstore.models import (
     Lifecycle,
+    Origin,
     Provenance,
     Submission,
     ToolRef,
@@ -55,58 +50,39 @@ from toolstore.models import (
 )
 from toolstore.store import ToolStore
 
-_STATIC_STAGES = (Stage.LIMITS, Stage.LINT, Stage.SCHEMA)
-
-
-def _ungranted(source: ToolSource, profile: PolicyProfile) -> tuple[Finding, ...]:
-    """What the source declares, or its examples need, and the policy does not grant."""
-    problems = grant_problems(source.permissions, profile)
-    return tuple(
-        Finding(
-            rule=problem.rule,
-            severity=RULES[problem.rule].severity,
-            stage=RULES[problem.rule].stage,
-            message=problem.message,
-            suggestion=problem.suggestion,
-        )
-        for problem in (*problems, *example_file_problems(source, profile))
-    )
-
-
-def _not_to_be_had(error: PackagesRefusedError) -> Finding:
-    """What is wrong with the declared packages, once they were asked for."""
-    return Finding(
-        rule="RP402",
-        severity=RULES["RP402"].severity,
-        stage=RULES["RP402"].stage,
-        message=f"the packages {', '.join(error.requirements)} cannot be had: {error.reason}",
-        suggestion="declare other packages or versions, or do without",
-    )
+_MOST_REPLAYS: Final = 3
+"""So often a draft is compared anew because another version became current meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What the trials came to."""
+class _Proposal:
+    """What somebody wants to have in the store."""
 
-    trials: tuple[Trial, ...]
-    findings: tuple[Finding, ...]
+    source: ToolSource
+    provenance: Provenance
+    author: Principal
+    asked: Resource
+    insist: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
     """A proposed version that the static checks let through, on its way to its proof."""
 
+    proposal: _Proposal
     candidate: Candidate
     analysis: Analysis
-    digest: str
-    provenance: Provenance
-    author: Principal
-    asked: Resource
 
     @property
-    def schema(self) -> ToolSchema:
-        """What it takes and gives."""
-        return self.candidate.source_schema
+    def name(self) -> str:
+        """Of the tool."""
+        return self.candidate.source.name
+
+    @property
+    def digest(self) -> str:
+        """Of the version that it would be."""
+        what = self.candidate
+        return version_digest(what.source, what.source_schema, what.image)
 
 
 class Admission:
@@ -130,6 +106,8 @@ class Admission:
         self._composition = composition
         self._clock = clock
         self._quota = DefinitionQuota(equipment.profile.lifecycle)
+        self._prover = Prover(analyzer, sandbox, equipment, composition)
+        self.retest = self._prover.retest
 
     async def define(
         self,
@@ -155,53 +133,110 @@ class Admission:
         if (too_many := self._quota.take(provenance)) is not None:
             return DefinitionOutcome.refused(source.name, (), (too_many,))
         source, unpinned = await pin_tools(source, self._store, session=provenance.session)
-        analysis = await self._analyse(source, on_event)
-        findings = (*analysis.report.findings, *_ungranted(source, self._profile), *unpinned)
-        if has_errors(findings) or analysis.source_schema is None:
+        proposal = _Proposal(source, provenance, author, asked, insist)
+        draft = await self._read(proposal, unpinned, on_event)
+        if isinstance(draft, DefinitionOutcome):
+            return draft
+        return await self._known(draft) or await self._try(draft, on_event)
+
+    async def _read(
+        self, proposal: _Proposal, unpinned: tuple[Finding, ...], on_event: AdmissionListener
+    ) -> _Draft | DefinitionOutcome:
+        """What can be said of the text, and of the image that it would run in."""
+        source = proposal.source
+        analysis = await self._prover.analyse(source, on_event)
+        schema = analysis.source_schema
+        findings = (*analysis.report.findings, *self._prover.ungranted(source), *unpinned)
+        if has_errors(findings) or schema is None:
             return DefinitionOutcome.refused(source.name, findings)
-
-        sandbox = await self._sandbox()
         try:
-            image = await image_digest(source.permissions, sandbox)
+            image = await image_digest(source.permissions, await self._sandbox())
         except PackagesRefusedError as error:
-            return DefinitionOutcome.refused(source.name, (*findings, _not_to_be_had(error)))
-        digest = version_digest(source, analysis.source_schema, image)
-        known = await self._known(source.name, digest)
-        if known is not None:
-            return known
-        draft = _Draft(
-            candidate=Candidate(source, analysis.source_schema, image),
-            analysis=analysis,
-            digest=digest,
-            provenance=provenance,
-            author=author,
-            asked=asked,
-        )
-        return await self._prove_and_store(draft, sandbox, on_event, insist=insist)
+            return DefinitionOutcome.refused(source.name, (*findings, not_to_be_had(error)))
+        return _Draft(proposal, Candidate(source, schema, image), analysis)
 
-    async def _prove_and_store(
-        self, draft: _Draft, sandbox: Sandbox, on_event: AdmissionListener, *, insist: bool
-    ) -> DefinitionOutcome:
-        source, schema, image = draft.candidate.source, draft.schema, draft.candidate.image
+    async def _known(self, draft: _Draft) -> DefinitionOutcome | None:
+        """The answer where this very version is in the store and no proof can change it."""
+        version = None
+        with suppress(ToolNotFoundError):
+            version = await self._store.find(ToolRef(name=draft.name, digest=draft.digest))
+        if version is None:
+            return None
+        match version.state:
+            case Lifecycle.REVOKED:
+                words = f"is exactly this text and was revoked: {version.state_reason}"
+                return _as_it_is(version, words)
+            case Lifecycle.DEPRECATED | Lifecycle.ARCHIVED if _is_import(draft):
+                words = (
+                    f"is exactly this text and is {version.state} ({version.state_reason}); no "
+                    f"import changes that. `toolkiln tools rollback {version.name} --to "
+                    f"{version.ref}` makes it current again"
+                )
+                return _as_it_is(version, words)
+            case Lifecycle.APPROVED:
+                return DefinitionOutcome.stored(version)
+            case Lifecycle.QUARANTINED:
+                under_this = version.decision.policy_digest == self._profile.digest
+                return DefinitionOutcome.stored(version) if under_this else None
+            case _:
+                return None
+
+    async def _try(self, draft: _Draft, on_event: AdmissionListener) -> DefinitionOutcome:
+        """Trials, with a look at what the store has before and after them; then the rest."""
+        proposal, candidate = draft.proposal, draft.candidate
+        sandbox = await self._sandbox()
         comparisons = Comparisons(
-            self._store, self._analyzer, self._equipment, self._composition, draft.author
+            self._store, self._analyzer, self._equipment, self._composition, proposal.author
         )
-        if not insist:
-            twin = await comparisons.twin_by_text(source, draft.analysis, image)
+        if not proposal.insist:
+            twin = await comparisons.twin_by_text(candidate.source, draft.analysis, candidate.image)
             if twin is not None:
-                return DefinitionOutcome.duplicate(source.name, twin.version, twin.reason)
-        proof = await self._prove(source, schema, sandbox, on_event, draft.author)
+                return DefinitionOutcome.duplicate(draft.name, twin.version, twin.reason)
+        proof = await self._prover.prove(
+            candidate.source, candidate.source_schema, on_event, proposal.author
+        )
+        if proof.holds and not proposal.insist:
+            twin = await comparisons.twin_by_behaviour(candidate, proof.trials, sandbox)
+            if twin is not None:
+                return DefinitionOutcome.duplicate(draft.name, twin.version, twin.reason)
+        outcome = await self._compare_and_store(draft, proof, comparisons, on_event)
+        if outcome.ref is not None and draft.analysis.normal is not None:
+            await self._store.note_form(
+                draft.digest,
+                normal=draft.analysis.normal,
+                shape=shape_digest(candidate.source_schema),
+            )
+        return outcome
+
+    async def _compare_and_store(
+        self, draft: _Draft, proof: Proof, comparisons: Comparisons, on_event: AdmissionListener
+    ) -> DefinitionOutcome:
+        """Replay, decision and version; anew where another version became current meanwhile."""
+        replays = 0
+        while True:
+            evidence = await self._evidence(draft, proof, comparisons)
+            replays += 1
+            decision = self._decide(draft, evidence, on_event)
+            if not (decision.allowed or decision.needs_review):
+                return DefinitionOutcome.refused(
+                    draft.name, evidence.all_findings, decision.reasons, draft.digest, evidence
+                )
+            try:
+                return DefinitionOutcome.stored(await self._store_it(draft, evidence, decision))
+            except PredecessorChangedError as error:
+                if replays == _MOST_REPLAYS:
+                    return _not_stored(draft, evidence, _overtaken(error))
+            except TransitionError as error:
+                return _not_stored(draft, evidence, _refused_by_store(error))
+
+    async def _evidence(self, draft: _Draft, proof: Proof, comparisons: Comparisons) -> Evidence:
         replay = None
-        if not has_errors(proof.findings):
-            if not insist:
-                twin = await comparisons.twin_by_behaviour(draft.candidate, proof.trials, sandbox)
-                if twin is not None:
-                    return DefinitionOutcome.duplicate(source.name, twin.version, twin.reason)
-            replay = await comparisons.replay(draft.candidate, sandbox)
-        evidence = Evidence(
+        if proof.holds:
+            replay = await comparisons.replay(draft.candidate, await self._sandbox())
+        return Evidence(
             subject=draft.digest,
-            source_digest=source.digest,
-            image_digest=image,
+            source_digest=draft.candidate.source.digest,
+            image_digest=draft.candidate.image,
             report=draft.analysis.report,
             trials=proof.trials,
             findings=(*proof.findings, *replay_findings(replay)),
@@ -209,155 +244,76 @@ class Admission:
             produced_by=f"toolkiln {distribution_version('toolkiln')}",
             produced_at=self._clock(),
         )
-        decision = self._decide(source, draft.digest, evidence, draft.provenance, on_event)
-        decision = admitted_by(decision, self._equipment.access, draft.author, draft.asked)
-        if not (decision.allowed or decision.needs_review):
-            return DefinitionOutcome.refused(
-                source.name, evidence.all_findings, decision.reasons, draft.digest, evidence
+
+    def _decide(self, draft: _Draft, evidence: Evidence, on_event: AdmissionListener) -> Decision:
+        proposal = draft.proposal
+        on_event(StageStarted(tool=draft.name, stage="decision"))
+        decision = self._profile.policy.decide(
+            AdmissionRequest(
+                digest=draft.digest,
+                source=draft.candidate.source,
+                evidence=evidence,
+                author=proposal.provenance.author,
             )
+        )
+        passed = decision.allowed or decision.needs_review
+        on_event(StageFinished(tool=draft.name, stage="decision", seconds=0.0, passed=passed))
+        return admitted_by(decision, self._equipment.access, proposal.author, proposal.asked)
+
+    async def _store_it(self, draft: _Draft, evidence: Evidence, decision: Decision) -> ToolVersion:
+        profile, provenance = self._profile, draft.proposal.provenance
+        await self._store.decisions.keep_policy(
+            profile.text, digest=decision.policy_digest, actor=provenance.author
+        )
         submission = Submission(
-            source=source,
-            source_schema=schema,
-            image_digest=image,
+            source=draft.candidate.source,
+            source_schema=draft.candidate.source_schema,
+            image_digest=draft.candidate.image,
             level=draft.analysis.report.level,
             evidence=evidence,
             decision=decision,
-            provenance=draft.provenance,
+            provenance=provenance,
         )
-        outcome = await self._store_version(submission, draft.provenance.author)
-        if outcome.ref is not None and draft.analysis.normal is not None:
-            await self._store.note_form(
-                draft.digest, normal=draft.analysis.normal, shape=shape_digest(schema)
-            )
-        return outcome
+        return await self._store.admit(submission, actor=provenance.author, terms=terms_of(profile))
 
-    async def retest(
-        self, version: ToolVersion, on_event: AdmissionListener = ignore_progress
-    ) -> Proof:
-        """Run the trials of a stored version again; nothing is stored or changed.
 
-        None is run where the policy does not grant what the version needs.
-        """
-        if ungranted := _ungranted(version.source, self._profile):
-            return Proof(trials=(), findings=ungranted)
-        sandbox = await self._sandbox()
-        return await self._prove(version.source, version.source_schema, sandbox, on_event)
+def _is_import(draft: _Draft) -> bool:
+    return draft.proposal.provenance.origin is Origin.IMPORT
 
-    async def _analyse(self, source: ToolSource, on_event: AdmissionListener) -> Analysis:
-        start = time.monotonic()
-        for stage in _STATIC_STAGES:
-            on_event(StageStarted(tool=source.name, stage=stage))
-        analysis = await self._analyzer.analyse(source, self._profile.source)
-        for stage in _STATIC_STAGES:
-            found = tuple(f for f in analysis.report.findings if f.stage is stage)
-            on_event(
-                StageFinished(
-                    tool=source.name,
-                    stage=stage,
-                    seconds=time.monotonic() - start,
-                    findings=found,
-                    passed=not has_errors(found),
-                )
-            )
-        return analysis
 
-    async def _known(self, name: str, digest: str) -> DefinitionOutcome | None:
-        """The answer where this very version is in the store and no proof can change it."""
-        version = None
-        with suppress(ToolNotFoundError):
-            version = await self._store.find(ToolRef(name=name, digest=digest))
-        if version is None:
-            return None
-        if version.state is Lifecycle.REVOKED:
-            return DefinitionOutcome.refused(
-                name,
-                (),
-                (f"{version.ref} is exactly this text and was revoked: {version.state_reason}",),
-                digest,
-                version.evidence,
-            )
-        if version.state is Lifecycle.APPROVED or (
-            version.state is Lifecycle.QUARANTINED
-            and version.decision.policy_digest == self._profile.digest
-        ):
-            return DefinitionOutcome.stored(version)
-        return None
+def _as_it_is(version: ToolVersion, words: str) -> DefinitionOutcome:
+    """The refusal of what is in the store, in a state that this does not change."""
+    return DefinitionOutcome.refused(
+        version.name, (), (f"{version.ref} {words}",), version.digest, version.evidence
+    )
 
-    async def _prove(
-        self,
-        source: ToolSource,
-        source_schema: ToolSchema,
-        sandbox: Sandbox,
-        on_event: AdmissionListener,
-        author: Principal | None = None,
-    ) -> Proof:
-        start = time.monotonic()
-        plan = await plan_trials(source, source_schema, self._profile.evidence, self.limits)
-        on_event(StageStarted(tool=source.name, stage=Stage.TRIALS, steps=plan.steps))
-        # A draft that calls other tools in its trials has the rights of whoever proposes it.
-        equipment = replace(self._equipment, principal=author)
-        trials = await run_trials(plan, sandbox, equipment, self._composition, on_event)
-        findings = findings_of(plan, trials)
-        on_event(
-            StageFinished(
-                tool=source.name,
-                stage=Stage.TRIALS,
-                seconds=time.monotonic() - start,
-                findings=findings,
-                passed=not has_errors(findings),
-            )
-        )
-        return Proof(trials, findings)
 
-    @property
-    def limits(self) -> ResourceLimits:
-        """Ceilings of every run under this policy."""
-        return self._profile.run
+def _refused_by_store(error: TransitionError) -> Finding:
+    return Finding(
+        rule="ST101",
+        severity=Severity.ERROR,
+        stage=Stage.STORE,
+        message=str(error),
+        suggestion="choose another name, or call the tool that has it",
+    )
 
-    def _decide(
-        self,
-        source: ToolSource,
-        digest: str,
-        evidence: Evidence,
-        provenance: Provenance,
-        on_event: AdmissionListener,
-    ) -> Decision:
-        on_event(StageStarted(tool=source.name, stage="decision"))
-        decision = self._profile.policy.decide(
-            AdmissionRequest(
-                digest=digest, source=source, evidence=evidence, author=provenance.author
-            )
-        )
-        on_event(
-            StageFinished(
-                tool=source.name,
-                stage="decision",
-                seconds=0.0,
-                passed=decision.allowed or decision.needs_review,
-            )
-        )
-        return decision
 
-    async def _store_version(self, submission: Submission, actor: str) -> DefinitionOutcome:
-        digest = submission.decision.policy_digest
-        await self._store.decisions.keep_policy(self._profile.text, digest=digest, actor=actor)
-        try:
-            version = await self._store.admit(
-                submission, actor=actor, terms=terms_of(self._profile)
-            )
-        except TransitionError as error:
-            finding = Finding(
-                rule="ST101",
-                severity=Severity.ERROR,
-                stage=Stage.STORE,
-                message=str(error),
-                suggestion="choose another name, or call the tool that has it",
-            )
-            return DefinitionOutcome.refused(
-                submission.source.name,
-                (*submission.evidence.all_findings, finding),
-                (str(error),),
-                submission.digest,
-                submission.evidence,
-            )
-        return DefinitionOutcome.stored(version)
+def _overtaken(error: PredecessorChangedError) -> Finding:
+    return Finding(
+        rule="ST102",
+        severity=Severity.ERROR,
+        stage=Stage.STORE,
+        message=f"{error} ({_MOST_REPLAYS} times in a row)",
+        suggestion="somebody else changes this tool just now: look at what it is by now, and "
+        "define it again if yours is still wanted",
+    )
+
+
+def _not_stored(draft: _Draft, evidence: Evidence, finding: Finding) -> DefinitionOutcome:
+    return DefinitionOutcome.refused(
+        draft.name,
+        (*evidence.all_findings, finding),
+        (finding.message,),
+        draft.digest,
+        evidence,
+    )

@@ -26,8 +26,8 @@ from runtime.trials import inputs_for, quick_seconds, run_many, within
 from sandbox.base import CallOptions, ExecutionResult, Sandbox
 from sandbox.errors import PackagesRefusedError
 from toolstore.calls import MOST_LOOKED_AT, CallRecord
-from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
-from toolstore.models import ToolRef, ToolVersion
+from toolstore.errors import StoreDamagedError, ToolNotFoundError
+from toolstore.models import STABLE, ToolRef, ToolSummary, ToolVersion
 from toolstore.store import ToolStore
 
 REPLAY_SEED: Final = 20_260_101
@@ -74,17 +74,15 @@ class Replayer:
         Raises:
             SandboxError: The sandbox failed; nothing can be said.
         """
-        try:
-            old = await self._store.get(ToolRef(name=new.source.name))
-        except (ToolNotFoundError, ToolNotCallableError):
+        current = await self._current(new.source.name)
+        if current is None:
             return None
+        ref = f"{current.name}@{current.sequence}"
+        replay = Replay(predecessor=current.digest, predecessor_ref=ref)
+        try:
+            old = await self._store.version(current.digest)
         except StoreDamagedError:
-            return Replay(
-                predecessor="",
-                predecessor_ref=new.source.name,
-                left_out="the approved version is damaged",
-            )
-        replay = Replay(predecessor=old.digest, predecessor_ref=str(old.ref))
+            return replay.model_copy(update={"left_out": "the approved version is damaged"})
         if new.source.permissions.hosts or old.source.permissions.hosts:
             return replay.model_copy(
                 update={"left_out": "it sends requests, and those are not sent again"}
@@ -142,6 +140,11 @@ class Replayer:
         if image != version.image_digest:
             return None
         return Candidate(version.source, version.source_schema, image)
+
+    async def _current(self, name: str) -> ToolSummary | None:
+        """The version that callers of a name get, even where it may not be called just now."""
+        versions = await self._store.versions_of(name)
+        return next((each for each in versions if each.place == STABLE), None)
 
     async def _inputs(self, old: ToolVersion, new: Candidate) -> list[ReplayInput]:
         """Recorded calls, the most diverse of them, and generated ones where they are few."""

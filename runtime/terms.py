@@ -17,4 +17,5 @@ def terms_of(profile: PolicyProfile) -> Terms:
             versions_per_session=lifecycle.versions_per_session,
             versions_per_author=lifecycle.versions_per_tenant,
         ),
+        beside_current=True,
     )

@@ -14,7 +14,7 @@ from policies.authorizers import authorizer_of
 from policies.config import PolicyProfile
 from policies.source import ToolSource
 from policies.value import JsonObject
-from runtime.admission import Admission, Proof
+from runtime.admission import Admission
 from runtime.analyzer import Analyzer
 from runtime.artefacts import ArtefactStore
 from runtime.budgets import Budget
@@ -29,6 +29,7 @@ from runtime.models.base import ChatModel
 from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
+from runtime.proving import Proof
 from runtime.recorder import CallRecorder
 from runtime.review.desk import ReviewDesk
 from runtime.review.inbox import ReviewInbox

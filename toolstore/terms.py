@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from policies.decision import Channel
 from policies.value import Value
 from toolstore import reading, tables
-from toolstore.errors import QuotaError
+from toolstore.errors import PredecessorChangedError, QuotaError
 from toolstore.models import STABLE, Place, Provenance, Quota, Submission
 
 _WIDTH = (Channel.SESSION, Channel.CANARY, Channel.STABLE)
@@ -27,6 +27,9 @@ class Terms(Value):
     """Of a canary."""
 
     quota: Quota | None = None
+    beside_current: bool = False
+    """Whether the evidence must be about what is replaced: a replay beside that very version, or
+    none where there is none."""
 
     def narrowed(self, channels: Collection[Channel]) -> Self:
         """These terms with the narrowest of `channels`."""
@@ -74,4 +77,25 @@ def check_quota(connection: Connection, submission: Submission, quota: Quota) ->
             submission.source.name,
             f"{came.author} has stored {count} versions",
             f"lifecycle.versions_per_tenant is {quota.versions_per_author}",
+        )
+
+
+def check_beside_current(connection: Connection, submission: Submission) -> None:
+    """Refuse evidence that was gathered beside another version than the one that is replaced.
+
+    What is current itself replaces nothing.
+
+    Raises:
+        PredecessorChangedError: another version became current meanwhile, or none is any more.
+    """
+    rows = reading.rows_of_name(connection, submission.source.name)
+    current = next((row for row in rows if row.channel == Channel.STABLE), None)
+    replay = submission.evidence.replay
+    compared = None if replay is None else replay.predecessor
+    found = None if current is None else current.digest
+    if found not in {compared, submission.digest}:
+        raise PredecessorChangedError(
+            submission.source.name,
+            compared=None if replay is None else replay.predecessor_ref,
+            current=None if current is None else current.ref,
         )

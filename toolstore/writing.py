@@ -19,7 +19,7 @@ from toolstore.events import Birth, EventDetail, EventType, is_allowed, skeleton
 from toolstore.journal import Journal
 from toolstore.models import Lifecycle, Submission, ToolRef, ToolVersion
 from toolstore.placing import Placing, last_event, last_move
-from toolstore.terms import Terms, check_quota
+from toolstore.terms import Terms, check_beside_current, check_quota
 
 
 class Writer:
@@ -36,6 +36,8 @@ class Writer:
     def admit(self, submission: Submission, terms: Terms) -> ToolVersion:
         """Take in a proven version; see `ToolStore.admit`."""
         _check_submission(submission)
+        if terms.beside_current:
+            check_beside_current(self.connection, submission)
         row = reading.row_of_digest(self.connection, submission.digest)
         if row is None:
             if terms.quota is not None:

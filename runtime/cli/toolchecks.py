@@ -27,7 +27,7 @@ from runtime.cli.output import (
 
 if TYPE_CHECKING:
     from policies.evidence import Trial
-    from runtime.admission import Proof
+    from runtime.proving import Proof
     from runtime.settings import Settings
     from toolstore.models import VerifyReport
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,27 @@ async def test_an_upgrade_that_behaves_otherwise_waits_for_a_person(keeping: Run
         "100" not in other.to_text().partition("behaves differently")[2]
     )  # a caller's, no author's
     assert (await keeping.call_tool("plus_two", {"a": 1000})).content == 1002
+
+
+async def test_upgrades_at_once_are_each_compared_with_what_they_replace(
+    runtime: Runtime, neighbour: Runtime
+):
+    await runtime.define_tool(adder("plus_two", 2))
+    texts = ("sum((a, {}))", "a - -{}", "{} + a")
+    drafts = [adder("plus_two", 2, spelling=each) for each in texts]
+    done = await asyncio.gather(
+        runtime.define_tool(drafts[0]),
+        neighbour.define_tool(drafts[1]),
+        runtime.define_tool(drafts[2]),
+    )
+
+    assert [each.admitted for each in done] == [True, True, True]
+    first, *later = await runtime.store.history("plus_two")
+    assert [each.evidence.replay for each in (first,)] == [None]
+    for before, version in pairwise((first, *later)):
+        assert version.parent == before.digest
+        assert version.evidence.replay is not None
+        assert version.evidence.replay.predecessor == version.parent
 
 
 async def test_generated_inputs_make_up_for_calls_that_nobody_recorded(runtime: Runtime):
