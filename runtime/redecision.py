@@ -15,9 +15,10 @@ from policies.decision import AdmissionRequest, Approval, Decision
 from policies.waivers import in_force
 from runtime.authorize import admitted_by, author_of, resource_of
 from runtime.equipment import Equipment
+from toolstore.choosing import CALLABLE
 from toolstore.errors import ToolNotCallableError
 from toolstore.models import ToolRef, ToolVersion
-from toolstore.store import CALLABLE, ToolStore
+from toolstore.store import ToolStore
 
 
 def request_of(

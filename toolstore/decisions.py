@@ -7,15 +7,15 @@ evidence and the approvals that it has: what no longer passes goes back to quara
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, exists, select
 
 from policies.decision import Decision
 from toolstore import reading, tables
 from toolstore.blobs import put_blobs, read_blobs
+from toolstore.commit import Commit
 from toolstore.events import EventDetail, EventType, is_allowed
 from toolstore.lane import Lane
 from toolstore.models import Lifecycle, ToolVersion
@@ -26,18 +26,10 @@ T = TypeVar("T")
 SHOWN_REASONS: Final = 3
 
 
-class Write(Protocol):
-    """Runs one change as one actor, in one transaction."""
-
-    def __call__(self, actor: str, work: Callable[[Writer], T]) -> Awaitable[T]:
-        """Run it."""
-        ...
-
-
 class Decisions:
     """Keeps policies, and decisions that were taken again."""
 
-    def __init__(self, reads: Lane, write: Write) -> None:
+    def __init__(self, reads: Lane, write: Commit) -> None:
         self._reads = reads
         self._write = write
 

@@ -7,12 +7,12 @@ is the word of others: shown, and never counted.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pydantic import AwareDatetime, ValidationError
 from sqlalchemy import ColumnElement, Connection, select
@@ -26,6 +26,7 @@ from toolstore.blobs import put_blobs, read_raw_blobs
 from toolstore.bundle import SealedStatement
 from toolstore.bundlecheck import check_bundle, check_document
 from toolstore.bundlereport import BundleReport, Line, Standing
+from toolstore.commit import Commit
 from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType
 from toolstore.lane import Lane
@@ -34,14 +35,6 @@ from toolstore.packing import NO_EXTRAS, Extras
 from toolstore.writing import Writer
 
 T = TypeVar("T")
-
-
-class Write(Protocol):
-    """Runs one change as one actor, in one transaction."""
-
-    def __call__(self, actor: str, work: Callable[[Writer], T]) -> Awaitable[T]:
-        """Run it."""
-        ...
 
 
 class OthersWord(Value):
@@ -75,7 +68,7 @@ class Exchange:
     """Writes and reads what travels between stores."""
 
     reads: Lane
-    write: Write
+    write: Commit
     clock: Callable[[], datetime]
 
     async def export(self, ref: ToolRef, extras: Extras = NO_EXTRAS) -> bytes:

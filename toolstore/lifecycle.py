@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from policies.decision import Decision
 from policies.sequential import CanarySettings, Tally
 from policies.waivers import Waiver
-from toolstore import moves, retirement
+from toolstore import moves, proposals, retirement
+from toolstore.commit import Commit
 from toolstore.events import EventType
 from toolstore.lane import Lane
 from toolstore.models import Pin, ToolRef, ToolVersion
 from toolstore.pins import pins
+from toolstore.proposals import ProposalQuota
 from toolstore.terms import NO_TERMS, Terms
 from toolstore.writing import Writer
 
 T = TypeVar("T")
 
 
-class Write(Protocol):
-    """Runs one change as one actor, in one transaction."""
-
-    def __call__(self, actor: str, work: Callable[[Writer], T]) -> Awaitable[T]:
-        """Run it."""
-        ...
-
-
 class LifecycleMoves:
     """Moves versions between channels and states; each move is one transaction and one event."""
 
-    def __init__(self, reads: Lane, write: Write) -> None:
+    def __init__(self, reads: Lane, write: Commit) -> None:
         self._reads = reads
         self._write = write
 
@@ -159,6 +152,17 @@ class LifecycleMoves:
     async def tallies(self, name: str) -> dict[str, Tally]:
         """Calls counted since the running canary of `name` began, by channel; else nothing."""
         return await self._reads.run(partial(moves.running_tallies, name=name))
+
+    async def propose(
+        self, name: str, *, author: str, session: str | None, quota: ProposalQuota
+    ) -> None:
+        """Count one more proposal of a tool `name`, before anything is spent on its proof.
+
+        Raises:
+            QuotaError: there are as many as the policy allows, on all hosts of the store.
+        """
+        work = partial(proposals.propose, name=name, author=author, session=session, quota=quota)
+        await self._write(author, work)
 
     async def note_use(self, digest: str, *, actor: str) -> None:
         """Remember that a version was called now."""

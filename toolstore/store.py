@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
 from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
-from toolstore import audit, calls, forms, logbook, postings, reading, searching
-from toolstore.assemble import VersionRow
+from toolstore import calls, forms, reading, searching
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
 from toolstore.attest.keys import KeyRing
 from toolstore.attest.signing import Signatures
-from toolstore.channels import Offer
+from toolstore.commit import Commit
 from toolstore.database import BUSY_SECONDS, Database
 from toolstore.decisions import Decisions
-from toolstore.errors import StoreDamagedError, ToolNotCallableError, TransitionError
 from toolstore.events import EventType
 from toolstore.exchange import Exchange
 from toolstore.head import Head
 from toolstore.index import Location, database_at
 from toolstore.lifecycle import LifecycleMoves
+from toolstore.lookups import Lookups
 from toolstore.models import (
-    Event,
-    Lifecycle,
     Submission,
     ToolRef,
-    ToolSummary,
     ToolVersion,
-    VerifyReport,
 )
-from toolstore.pins import pins
 from toolstore.terms import NO_TERMS, Terms
 from toolstore.writing import Writer
 
 T = TypeVar("T")
-
-CALLABLE: Final = frozenset({Lifecycle.APPROVED, Lifecycle.DEPRECATED})
-"""States in which an exact reference may be called."""
-
-DamageListener = Callable[[str, StoreDamagedError], None]
 
 
 def utc_now() -> datetime:
@@ -56,20 +45,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class ToolStore:
+class ToolStore(Lookups):
     """Keeps accepted tools where any number of processes share them: a folder, or PostgreSQL.
 
-    Every change is one transaction, on the disk before the call returns. What is read as a
-    `ToolVersion` was verified against digest, evidence and log; summaries are the tables' word
-    and good for showing.
+    Every change is one transaction, on the disk before the call returns.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
-        self._clock = clock
+        super().__init__(GuardedLane(database, writes=False), Head(database))
         self._where = database.where
-        self._reads = GuardedLane(database, writes=False)
         self._writes = GuardedLane(database, writes=True)
-        self._head = Head(database)
+        self._write = Commit(self._writes, clock)
         self.signatures = Signatures(self._reads, self._writes, clock)
         """Of what is kept: where the log stands, and signing what is not signed."""
 
@@ -256,164 +242,9 @@ class ToolStore:
         """
         return await self._write(actor, lambda writer: writer.rollback(name, reason, to))
 
-    # -- single versions -------------------------------------------------------------------------
-
-    async def get(self, ref: ToolRef, *, session: str | None = None) -> ToolVersion:
-        """The version that a call of `ref` runs in `session`, verified.
-
-        A bare name means what `channels.Offer` chooses; an exact reference may be deprecated too,
-        and is refused where it is for another session alone.
-
-        Raises:
-            ToolNotFoundError: there is no such tool or version.
-            ToolNotCallableError: it is there, and its state forbids calling it.
-            StoreDamagedError: it is not what was put in.
-        """
-        return await self._reads.run(partial(_get, ref=ref, session=session))
-
-    async def find(self, ref: ToolRef) -> ToolVersion:
-        """The version that a person means by `ref`, in whatever state, verified.
-
-        A bare name means its approved version, else its latest.
-
-        Raises:
-            ToolNotFoundError: there is no such tool or version.
-            StoreDamagedError: it is not what was put in.
-        """
-
-        def work(connection: Connection) -> ToolVersion:
-            return reading.load(connection, reading.find_row(connection, ref))
-
-        return await self._reads.run(work)
-
-    async def version(self, digest: str) -> ToolVersion:
-        """The version with this whole digest, in whatever state, verified.
-
-        Raises:
-            ToolNotFoundError: there is no such version.
-            StoreDamagedError: it is not what was put in.
-        """
-
-        def work(connection: Connection) -> ToolVersion:
-            return reading.load(connection, reading.require_digest(connection, digest))
-
-        return await self._reads.run(work)
-
-    # -- many ------------------------------------------------------------------------------------
-
-    async def history(self, name: str) -> tuple[ToolVersion, ...]:
-        """All versions of a name, oldest first.
-
-        Raises:
-            ToolNotFoundError: there is no such tool.
-            StoreDamagedError: one is not what was put in.
-        """
-
-        def work(connection: Connection) -> tuple[ToolVersion, ...]:
-            rows = reading.require_name(connection, name)
-            return tuple(reading.load_all(connection, rows))
-
-        return await self._reads.run(work)
-
-    async def pending(self, *, on_damage: DamageListener | None = None) -> tuple[ToolVersion, ...]:
-        """All versions that wait for a person, by name.
-
-        Raises:
-            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
-        """
-        return await self._in_state(Lifecycle.QUARANTINED, on_damage)
-
-    async def current_versions(
-        self, *, on_damage: DamageListener | None = None
-    ) -> tuple[ToolVersion, ...]:
-        """The stable version of every name, by name.
-
-        With `on_damage`, which gets the reference and the error, a damaged one is left out and
-        the others come; without it, one damaged version is an error.
-
-        Raises:
-            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
-        """
-
-        def work(connection: Connection, note: reading.OnDamage | None) -> Iterator[ToolVersion]:
-            return reading.load_all(connection, reading.stable_rows(connection), note)
-
-        return await self._collect(work, on_damage)
-
-    async def summaries(
-        self,
-        states: Collection[Lifecycle] | None = None,
-        *,
-        limit: int | None = None,
-        after: tuple[str, int] | None = None,
-        names: Collection[str] | None = None,
-    ) -> tuple[ToolSummary, ...]:
-        """One line a version, by name and sequence: all, or some states, or names. Not verified.
-
-        With `limit` a page of them; the next one begins behind the name and sequence of the
-        last line, given as `after`.
-        """
-        return await self._reads.run(
-            partial(reading.summaries, states=states, limit=limit, after=after, names=names)
-        )
-
-    async def offers(self, names: Collection[str] | None = None) -> dict[str, Offer]:
-        """What is approved under each name, or under each of `names`. Not verified."""
-        return await self._reads.run(partial(reading.offers, names=names))
-
-    async def versions_of(self, name: str) -> tuple[ToolSummary, ...]:
-        """One line for each version of a name, oldest first. Not verified."""
-        return await self._reads.run(partial(reading.summaries_of_name, name=name))
-
-    async def search_documents(
-        self, *, on_damage: DamageListener | None = None
-    ) -> tuple[tuple[str, str], ...]:
-        """Name and searchable text of every stable tool, for a `Bm25Index`; bytes verified.
-
-        Raises:
-            StoreDamagedError: one is damaged, and there is no `on_damage` to hear of it.
-        """
-        return await self._collect(reading.search_documents, on_damage)
-
-    async def search(self, query: str, limit: int) -> tuple[str, ...]:
-        """Names of the stable tools that match `query` best, best first.
-
-        Ranked as `Bm25Index` does, by the index that the database keeps. Not verified: loading a
-        tool that was found does that.
-        """
-        return await self._reads.run(
-            lambda connection: tuple(postings.find(connection, query, limit))
-        )
-
     async def reindex(self) -> None:
         """Make the search index anew from the stable tools; it is the only thing changed."""
         await self._writes.run(searching.rebuild)
-
-    # -- the log ---------------------------------------------------------------------------------
-
-    def head(self) -> int:
-        """Sequence of the last event, 0 for none: microseconds, for asking at every turn.
-
-        Raises:
-            StoreDamagedError: the log is shorter than it was.
-        """
-        return self._head.sequence()
-
-    async def changes_since(self, sequence: int) -> tuple[Event, ...]:
-        """The events after `sequence`, verified as a chain.
-
-        Raises:
-            StoreDamagedError: the chain is broken there.
-        """
-        return await self._reads.run(partial(logbook.events_since, sequence=sequence))
-
-    async def events(self, name: str | None = None) -> tuple[Event, ...]:
-        """The log, or what of it is about one name; `verify` checks it."""
-        return await self._reads.run(partial(logbook.log, name=name))
-
-    async def verify(self) -> VerifyReport:
-        """Check every byte, version, link and derived state; damage is the answer, not an error."""
-        return await audit.verify(self._reads)
 
     # -- calls, and tools alike ------------------------------------------------------------------
 
@@ -433,25 +264,9 @@ class ToolStore:
 
         await self._writes.run(work)
 
-    async def calls_of(
-        self, digest: str, *, limit: int, with_body: bool = False
-    ) -> tuple[calls.CallRecord, ...]:
-        """The latest recorded calls of a version, latest first."""
-        return await self._reads.run(
-            partial(calls.latest, version=digest, limit=limit, with_body=with_body)
-        )
-
     async def note_form(self, digest: str, *, normal: str, shape: str) -> None:
         """Keep what finds tools equal to a version: see `policies.normal`."""
         await self._writes.run(partial(forms.note, version=digest, normal=normal, shape=shape))
-
-    async def approved_alike(
-        self, *, normal: str | None = None, shape: str | None = None, limit: int = 20
-    ) -> tuple[ToolRef, ...]:
-        """Exact references of approved versions of that form, the latest approved first."""
-        return await self._reads.run(
-            partial(forms.approved_alike, normal=normal, shape=shape, limit=limit)
-        )
 
     # -- signatures ------------------------------------------------------------------------------
 
@@ -464,88 +279,8 @@ class ToolStore:
         # Each lane has a thread of its own, and so a guard of its own.
         self._reads.guard, self._writes.guard = guard, replace(guard)
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    async def _write(self, actor: str, work: Callable[[Writer], T]) -> T:
-        at = self._clock()
-
-        def run(connection: Connection) -> tuple[T, TransitionError | None]:
-            writer = Writer(connection, at=at, actor=actor)
-            return work(writer), writer.refusal
-
-        done, refusal = await self._writes.run(run)
-        if refusal is not None:
-            raise refusal
-        return done
-
-    async def _in_state(
-        self, state: Lifecycle, on_damage: DamageListener | None
-    ) -> tuple[ToolVersion, ...]:
-        def work(connection: Connection, note: reading.OnDamage | None) -> Iterator[ToolVersion]:
-            rows = reading.rows_in_state(connection, [state])
-            return reading.load_all(connection, rows, note)
-
-        return await self._collect(work, on_damage)
-
-    async def _collect(
-        self,
-        work: Callable[[Connection, reading.OnDamage | None], Iterator[T]],
-        on_damage: DamageListener | None,
-    ) -> tuple[T, ...]:
-        """All that `work` yields; the listener hears of damage here, not on the store's thread."""
-        damaged: list[tuple[str, StoreDamagedError]] = []
-
-        def note(row: VersionRow, error: StoreDamagedError) -> None:
-            damaged.append((row.ref, error))
-
-        found = await self._reads.run(
-            lambda connection: tuple(work(connection, note if on_damage else None))
-        )
-        if on_damage is not None:
-            for ref, error in damaged:
-                on_damage(ref, error)
-        return found
-
 
 def _prepared(location: Location, busy_seconds: float) -> Database:
     database = database_at(location, busy_seconds)
     database.prepare()
     return database
-
-
-def _get(connection: Connection, ref: ToolRef, session: str | None) -> ToolVersion:
-    rows = reading.require_name(connection, ref.name)
-    if ref.sequence is not None or ref.digest is not None:
-        row = reading.only_match(rows, ref)
-    else:
-        row = _chosen(connection, ref.name, rows, session)
-    version = reading.load(connection, row, to_call=True)
-    if version.state not in CALLABLE:
-        raise ToolNotCallableError(str(version.ref), version.state.value, version.state_reason)
-    owner = version.place.session if version.place else None
-    if owner not in {None, session}:
-        raise ToolNotCallableError(
-            str(version.ref),
-            f"approved for the session {owner} alone",
-            f"`toolkiln tools promote {version.ref}` is how a person gives it to everybody",
-        )
-    return version
-
-
-def _chosen(
-    connection: Connection, name: str, rows: list[VersionRow], session: str | None
-) -> VersionRow:
-    held = {} if session is None else {p.name: p.digest for p in pins(connection, session)}
-    offer = Offer()
-    for row in rows:
-        offer.add(row.digest, row.channel, row.weight, row.place_session)
-    digest = offer.choose(name, session, held.get(name))
-    found = next((row for row in rows if row.digest == digest), None)
-    if found is None:
-        # What is wrong with the bytes is told before what is wrong with the state.
-        reading.load(connection, reading.find_row(connection, ToolRef(name=name)))
-        states = ", ".join(f"@{row.sequence} {row.channel or row.state}" for row in rows)
-        raise ToolNotCallableError(
-            name, "without an approved version", f"its versions are {states}"
-        )
-    return found
