@@ -17,7 +17,7 @@ from runtime.cli.opening import open_store, parse_ref, version_before
 from runtime.cli.permission import require
 from runtime.errors import UsageError
 from runtime.review.diff import diff_versions
-from runtime.review.item import Behaviour, DiffLine, DiffPart, LineKind
+from runtime.review.parts import Behaviour, DiffLine, DiffPart, LineKind
 from runtime.review.views import behaviour_view
 from runtime.settings import Settings
 from sandbox.packages import list_package_images

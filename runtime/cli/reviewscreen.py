@@ -175,7 +175,7 @@ class ReviewScreen:
 
     async def read_queue(self) -> None:
         """Read again what waits."""
-        self.lines = await self.desk.queue()
+        self.lines = await self.desk.queue(reader=self.principal)
         self.chosen = min(self.chosen, max(0, len(self.lines) - 1))
 
     async def open(self, digest: str) -> None:
@@ -183,7 +183,7 @@ class ReviewScreen:
         self.item = await self.desk.item(digest, measured=False, reader=self.principal)
         self.tab, self.top, self.looked_at = 0, 0, {"summary"}
         self.redraw()
-        measured = await self.desk.item(digest)
+        measured = await self.desk.item(digest, reader=self.principal)
         if self._is_shown(measured):
             self.item = measured
 

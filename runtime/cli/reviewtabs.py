@@ -12,16 +12,8 @@ from typing import Final, TypeAlias
 
 from policies.findings import Severity
 from policies.marking import Mark, SafeText
-from runtime.review.item import (
-    Coverage,
-    DiffLine,
-    FindingView,
-    LineKind,
-    QueueLine,
-    ReviewItem,
-    Risk,
-    TrialView,
-)
+from runtime.review.item import QueueLine, ReviewItem
+from runtime.review.parts import Coverage, DiffLine, FindingView, LineKind, Risk, TrialView
 
 SHOWN_GENERATED: Final = 10
 """Of generated arguments that passed; what failed is all shown."""

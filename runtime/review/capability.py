@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from policies.marking import mark_text
 from policies.permissions import LintLevel, Permissions
-from runtime.review.item import Capability, Risk
+from runtime.review.parts import Capability, Risk
 
 
 def capabilities_of(permissions: Permissions, locked: Sequence[str] = ()) -> tuple[Capability, ...]:

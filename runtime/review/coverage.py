@@ -19,7 +19,7 @@ from policies.marking import mark_text
 from policies.value import JsonObject, Value, canonical_json
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment
-from runtime.review.item import Coverage, Gap
+from runtime.review.parts import Coverage, Gap
 from sandbox.base import ExecutionResult, Outcome, Program, Sandbox
 from toolstore.models import ToolVersion
 

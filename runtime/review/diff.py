@@ -9,7 +9,7 @@ from typing import Final
 
 from policies.marking import mark_line, mark_text
 from policies.permissions import Permissions
-from runtime.review.item import DiffLine, DiffPart, LineKind
+from runtime.review.parts import DiffLine, DiffPart, LineKind
 from toolstore.models import ToolVersion
 
 CONTEXT_LINES: Final = 3

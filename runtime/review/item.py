@@ -1,8 +1,4 @@
-"""What a reviewer sees, as values that any screen can show as they are.
-
-Whatever somebody else wrote is `SafeText`: harmless, with marks where it is not what it seems.
-Plain strings are our own words, digests and numbers.
-"""
+"""What a reviewer sees, and says: a queue, one version with all its parts, a vote."""
 
 from __future__ import annotations
 
@@ -10,12 +6,25 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime
 
-from policies.decision import Channel
-from policies.evidence import TrialKind
-from policies.findings import Severity
 from policies.marking import SafeText
 from policies.permissions import LintLevel
 from policies.value import Value
+from runtime.review.parts import (
+    Behaviour,
+    Capability,
+    Coverage,
+    DiffPart,
+    FindingView,
+    HistoryLine,
+    Neighbour,
+    OthersView,
+    SourceLine,
+    StatementView,
+    TrialView,
+    Users,
+    VersionView,
+    VoteView,
+)
 from toolstore.models import Lifecycle, Origin
 
 
@@ -48,190 +57,6 @@ class QueueLine(Value):
 
     newer: SafeText | None = None
     """A later version of the tool that waits too: this one is likely done with."""
-
-
-class LineKind(StrEnum):
-    """What a line of a diff is."""
-
-    SAME = "same"
-    ADDED = "added"
-    REMOVED = "removed"
-    PLACE = "place"
-    """Not of the text: says where in it the next lines stand."""
-
-
-class DiffLine(Value):
-    """One line of a diff."""
-
-    kind: LineKind
-    text: SafeText
-    before: int | None = None
-    """Number in the earlier text."""
-
-    after: int | None = None
-    """Number in the later text."""
-
-
-class DiffPart(Value):
-    """What differs in one respect; without lines nothing does."""
-
-    title: str
-    """`source`, `description`, `schema`, `permissions`, `examples`, `packages`, `image`."""
-
-    lines: tuple[DiffLine, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything differs."""
-        return bool(self.lines)
-
-
-class Risk(StrEnum):
-    """How much a capability deserves a look."""
-
-    NONE = "none"
-    LOOK = "look"
-    CARE = "care"
-
-
-class Capability(Value):
-    """One thing that the tool can or cannot reach, in words."""
-
-    words: SafeText
-    risk: Risk
-
-
-class SourceLine(Value):
-    """One line of the source."""
-
-    number: int
-    text: SafeText
-    covered: bool | None = None
-    """Whether a trial ran it; None where it holds no statement, or nothing was measured."""
-
-
-class FindingView(Value):
-    """One finding of a check."""
-
-    rule: str
-    severity: Severity
-    line: int | None
-    message: SafeText
-    suggestion: SafeText
-    waived_by: SafeText | None = None
-    """Who took it on themselves, for this very version and for a time."""
-
-
-class TrialView(Value):
-    """One run of the candidate."""
-
-    kind: TrialKind
-    passed: bool
-    arguments: SafeText
-    files: tuple[SafeText, ...]
-    expected: SafeText | None
-    """None for generated arguments."""
-
-    outcome: SafeText
-    """The value, the exception or what stopped it."""
-
-    detail: SafeText
-    output: SafeText
-    wall_seconds: float
-    memory_bytes: int | None
-
-
-class Gap(Value):
-    """A part of the source that the runs did not reach."""
-
-    line: int
-    words: SafeText
-    """Such as: the condition was never false."""
-
-
-class Coverage(Value):
-    """What the trials reached of the source, as told by the process that ran it: no proof."""
-
-    statements: int
-    statements_run: int
-    arms: int
-    """Ways that branches can go."""
-
-    arms_run: int
-    by_examples: tuple[Gap, ...]
-    """What the author's examples do not reach."""
-
-    by_all: tuple[Gap, ...]
-    """What generated arguments do not reach either."""
-
-    lines_missed: tuple[int, ...]
-    """Lines with statements that no trial ran."""
-
-    lines_run: tuple[int, ...]
-    runs: int
-
-    @property
-    def words(self) -> str:
-        """One sentence."""
-        return (
-            f"{self.statements_run} of {self.statements} statements and "
-            f"{self.arms_run} of {self.arms} ways of branches were run"
-        )
-
-
-class Neighbour(Value):
-    """The tool of the store that does the most similar thing."""
-
-    ref: SafeText
-    description: SafeText
-    same_code: bool
-    """But for names, comments and layout."""
-
-    likeness: float
-    """Of the words, from 0 to 1."""
-
-
-class Users(Value):
-    """Who depends on the name."""
-
-    pinned: tuple[SafeText, ...] | None
-    """Approved tools that call an exact version of it; None where there are too many to ask."""
-
-    calls: int
-    """Calls of all its versions, as far as they are kept."""
-
-
-class Behaviour(Value):
-    """How it behaves beside the version that it would replace."""
-
-    summary: SafeText
-    inputs: int
-    differences: tuple[SafeText, ...]
-
-
-class VoteView(Value):
-    """One earlier vote."""
-
-    event: int
-    principal: SafeText
-    vote: str
-    at: AwareDatetime
-    words: SafeText
-    scope: Channel | None = None
-    expires_at: AwareDatetime | None = None
-    counts: bool = True
-    """False for a yes that has expired."""
-
-
-class HistoryLine(Value):
-    """One event of the log about the tool."""
-
-    event: int
-    at: AwareDatetime
-    version: SafeText
-    what: str
-    actor: SafeText
-    reason: SafeText
 
 
 class ReviewItem(Value):
@@ -277,6 +102,18 @@ class ReviewItem(Value):
     neighbour: Neighbour | None
     users: Users
     behaviour: Behaviour | None
+    place: SafeText | None
+    """For whom it is callable; None where it is not approved."""
+
+    versions: tuple[VersionView, ...]
+    """All versions of the name, latest first."""
+
+    vouchers: tuple[StatementView, ...] | None
+    """Who vouches for it in this store; None in a store without keys."""
+
+    others: tuple[OthersView, ...]
+    """What came with it from elsewhere, oldest first."""
+
     history: tuple[HistoryLine, ...]
     earlier_votes: tuple[VoteView, ...]
     warnings: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 
 from policies.marking import mark_text
-from runtime.review.item import Neighbour, Users
+from runtime.review.parts import Neighbour, Users
 from toolstore.errors import ToolStoreError
 from toolstore.models import Lifecycle, ToolRef, ToolVersion
 from toolstore.search import searchable_text, terms

@@ -16,12 +16,11 @@ from policies.marking import Mark, SafeText, mark_line, mark_text
 from policies.replay import Replay
 from policies.waivers import in_force
 from runtime.review.diff import source_lines
-from runtime.review.item import (
+from runtime.review.parts import (
     Behaviour,
     Coverage,
     DiffPart,
     FindingView,
-    HistoryLine,
     SourceLine,
     TrialView,
     VoteView,
@@ -134,22 +133,6 @@ def behaviour_view(replay: Replay | None) -> Behaviour | None:
     )
 
 
-def history_lines(events: Iterable[Event], sequences: dict[str, int]) -> tuple[HistoryLine, ...]:
-    """The log about a tool, latest first."""
-    lines = [
-        HistoryLine(
-            event=event.sequence,
-            at=event.at,
-            version=mark_text(f"{event.name}@{sequences.get(event.digest, '?')}"),
-            what=event.type.replace("_", " "),
-            actor=mark_text(event.actor, characters=200),
-            reason=mark_text(event.reason, characters=VALUE_CHARACTERS),
-        )
-        for event in events
-    ]
-    return tuple(reversed(lines))
-
-
 def vote_views(events: Iterable[Event], at: datetime) -> tuple[VoteView, ...]:
     """The votes among the events of one version, in their order."""
     return tuple(_votes(events, at))
@@ -177,6 +160,15 @@ def _votes(events: Iterable[Event], at: datetime) -> Iterator[VoteView]:
 def people_of(approvals: Iterable[Approval], at: datetime) -> frozenset[str]:
     """Who said yes, with a yes that still counts."""
     return frozenset(each.principal for each in approvals if each.counts(at))
+
+
+def waits_since(version: ToolVersion, events: Iterable[Event]) -> datetime:
+    """When it came to where it is: votes that left it there do not count."""
+    since = version.provenance.created_at
+    for event in events:
+        if event.from_state is not event.to_state:
+            since = event.at
+    return since
 
 
 def oddities(version: ToolVersion, diff: Iterable[DiffPart]) -> tuple[str, ...]:

@@ -74,10 +74,10 @@ async def test_a_session_goes_on_while_its_tool_waits_and_uses_it_when_approved(
     session = runtime.session(model=model)
 
     assert (await session.send("make a tool that grades")).text == "It waits for a person."
-    (line,) = await neighbour.desk.queue()
+    (line,) = await neighbour.desk.queue(reader="bob")
     assert line.ref.plain == "grade@1"
     before = await runtime.store.events()
-    item = await neighbour.desk.item("grade")
+    item = await neighbour.desk.item("grade", reader="bob")
     check_coverage(item)
     assert await runtime.store.events() == before
     await neighbour.desk.decide(

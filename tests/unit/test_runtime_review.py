@@ -22,7 +22,8 @@ from runtime.errors import ReviewChangedError, UsageError
 from runtime.loader import ToolLoader
 from runtime.profiles import read_profile
 from runtime.review.desk import ReviewDesk
-from runtime.review.item import LineKind, Vote
+from runtime.review.item import Vote
+from runtime.review.parts import LineKind
 from runtime.review.shown import Shown
 from sandbox.base import Sandbox
 from toolstore.attest.keys import KeyRing
@@ -103,7 +104,7 @@ async def test_what_waits_is_listed_with_its_reasons_the_longest_first(store: To
     desk = desk_of(store, policy)
 
     await desk.decide(first.digest, Vote.APPROVE, principal="bob")
-    lines = await desk.queue()
+    lines = await desk.queue(reader="bob")
 
     assert [line.ref.plain for line in lines] == ["double@1", "triple@1"]
     assert (lines[0].votes, lines[0].needed) == (1, 2)
@@ -127,7 +128,7 @@ async def test_an_item_shows_every_respect_in_which_it_differs(store: ToolStore)
         actor="ada",
     )
 
-    item = await desk_of(store, policy).item("double")
+    item = await desk_of(store, policy).item("double", reader="bob")
 
     assert item.digest == new.digest
     assert item.before is not None
@@ -152,7 +153,7 @@ async def test_a_pure_tool_reaches_nothing_and_the_summary_says_so(store: ToolSt
     policy = profile()
     await store.admit(waiting(policy), actor="ada")
 
-    item = await desk_of(store, policy).item("double@1")
+    item = await desk_of(store, policy).item("double@1", reader="bob")
 
     assert item.capability_summary == "reads nothing, no network, no packages"
     assert all(line.kind is LineKind.ADDED for part in item.diff for line in part.lines)
@@ -174,7 +175,7 @@ async def test_hostile_text_is_shown_escaped_and_marked(store: ToolStore) -> Non
         actor="ada",
     )
 
-    item = await desk_of(store, policy).item("double")
+    item = await desk_of(store, policy).item("double", reader="bob")
 
     everything = item.model_dump_json()
     assert not any(c in everything for c in ("\\u001b", "\\u0007", "\u202e", "\u200b"))
@@ -188,7 +189,7 @@ async def test_a_yes_approves_and_keeps_how_far_and_how_long(store: ToolStore) -
     policy = profile()
     await store.admit(waiting(policy), actor="ada")
     desk = desk_of(store, policy)
-    item = await desk.item("double")
+    item = await desk.item("double", reader="bob")
     until = LATER + timedelta(days=30)
 
     outcome = await desk.decide(
@@ -223,15 +224,15 @@ async def test_a_wish_for_a_change_leaves_it_waiting_and_is_shown_to_the_next(
     policy = profile()
     await store.admit(waiting(policy), actor="ada")
     desk = desk_of(store, policy)
-    item = await desk.item("double")
+    item = await desk.item("double", reader="bob")
 
     outcome = await desk.decide(item.shown, Vote.ASK, principal="bob", reason="name the unit")
 
     assert outcome.state is Lifecycle.QUARANTINED
-    (line,) = await desk.queue()
+    (line,) = await desk.queue(reader="bob")
     assert line.asked is not None
     assert line.asked.plain == "name the unit"
-    again = await desk.item("double")
+    again = await desk.item("double", reader="bob")
     assert [(each.vote, each.words.plain) for each in again.earlier_votes] == [
         ("ask", "name the unit")
     ]
@@ -243,7 +244,7 @@ async def test_a_wish_for_a_change_leaves_it_waiting_and_is_shown_to_the_next(
 async def test_a_changed_policy_refuses_what_was_shown_before(store: ToolStore) -> None:
     policy = profile()
     await store.admit(waiting(policy), actor="ada")
-    item = await desk_of(store, policy).item("double")
+    item = await desk_of(store, policy).item("double", reader="bob")
     stricter = desk_of(store, profile(approvers=2))
 
     with pytest.raises(ReviewChangedError, match="policy in force"):
@@ -255,7 +256,7 @@ async def test_other_evidence_refuses_what_was_shown_before(store: ToolStore) ->
     policy = profile()
     await store.admit(waiting(policy), actor="ada")
     desk = desk_of(store, policy)
-    seen = Shown.parse((await desk.item("double")).shown)
+    seen = Shown.parse((await desk.item("double", reader="bob")).shown)
     forged = seen.model_copy(update={"evidence": "sha256:" + "0" * 64})
 
     with pytest.raises(ReviewChangedError, match="other evidence"):
@@ -303,7 +304,7 @@ async def test_an_expired_yes_no_longer_counts_towards_two(store: ToolStore) -> 
     outcome = await late.decide(version.digest, Vote.APPROVE, principal="cat")
 
     assert not outcome.settled
-    (line,) = await late.queue()
+    (line,) = await late.queue(reader="bob")
     assert (line.votes, line.needed) == (1, 2)
 
 
@@ -319,7 +320,7 @@ async def test_a_tool_of_no_session_is_not_approved_for_one(store: ToolStore) ->
 async def test_many_votes_at_once_have_one_outcome(store: ToolStore) -> None:
     policy = profile(approvers=3)
     version = await store.admit(waiting(policy), actor="ada")
-    shown = (await desk_of(store, policy).item("double")).shown
+    shown = (await desk_of(store, policy).item("double", reader="bob")).shown
     desks = [desk_of(store, policy) for _ in range(4)]
 
     outcomes = await asyncio.gather(
@@ -349,7 +350,7 @@ async def test_the_nearest_tool_and_who_is_pinned_are_named(store: ToolStore) ->
     code = 'def double(number: int) -> int:\n    """Double a number."""\n    return 2 * number\n'
     await store.admit(waiting(policy, code), actor="ada")
 
-    item = await desk_of(store, policy).item("double")
+    item = await desk_of(store, policy).item("double", reader="bob")
 
     assert item.neighbour is not None
     assert item.neighbour.ref.plain in {"twice@1", "caller@1"}
@@ -383,7 +384,7 @@ async def test_a_yes_that_has_expired_stops_the_next_call(tmp_path: Path) -> Non
         assert outcome.is_error
         assert "the approval of bob ended" in str(outcome.content)
         assert (await store.version(version.digest)).state is Lifecycle.QUARANTINED
-        assert [line.votes for line in await desk.queue()] == [0]
+        assert [line.votes for line in await desk.queue(reader="bob")] == [0]
         assert (await desk.decide(version.digest, Vote.APPROVE, principal="cat")).settled
         assert (await loader.find(loaded.ref)).state is Lifecycle.APPROVED
         await loader.close()

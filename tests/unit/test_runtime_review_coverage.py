@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from runtime.review import coverage
-from runtime.review.item import Coverage
+from runtime.review.parts import Coverage
 
 Measure = Callable[[str, str, dict[str, Any]], dict[str, Any]]
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from policies.display import escape_text
 from policies.errors import PoliciesError
 from runtime.errors import AccessRefusedError, RuntimeFailure
-from runtime.review.web.desk import Desk
+from runtime.review.desk import ReviewDesk
 from runtime.review.web.guard import Guard
 from runtime.review.web.live import Live
 from runtime.review.web.pages import HERE, render
@@ -46,12 +46,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _never() -> bool:
+    return False
+
+
 def make_app(  # noqa: PLR0913 - its parts
-    desk: Desk,
+    desk: ReviewDesk,
     *,
     site: Site,
     book: TokenBook,
     head: Callable[[], int],
+    stopping: Callable[[], bool] = _never,
     clock: Callable[[], datetime] = _now,
     seconds: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
@@ -62,6 +67,7 @@ def make_app(  # noqa: PLR0913 - its parts
         site: Names and addresses that it answers to.
         book: Who may sign in.
         head: The sequence of the last event of the log.
+        stopping: Whether the server was told to end; live updates then end by themselves.
         clock: The time of day.
         seconds: Seconds from anywhere, for time-outs.
     """
@@ -77,7 +83,7 @@ def make_app(  # noqa: PLR0913 - its parts
             Route("/keys", views.keys, methods=["GET"]),
             Route("/versions/{digits}", views.item, methods=["GET"]),
             Route("/versions/{digits}/decision", views.decide, methods=["POST"]),
-            Route("/queue/events", Live(desk, visitors, head).events, methods=["GET"]),
+            Route("/queue/events", Live(desk, visitors, head, stopping).events, methods=["GET"]),
             Route("/sign-in", visitors.show_sign_in, methods=["GET"]),
             Route("/sign-in", visitors.sign_in, methods=["POST"]),
             Route("/sign-out", visitors.sign_out, methods=["POST"]),
@@ -106,8 +112,6 @@ async def _known_problem(_: Request, error: Exception) -> Response:
     match error:
         case ToolNotFoundError():
             status = 404
-        case AccessRefusedError():
-            status = 403
         case AccessRefusedError():
             status = 403
         case StoreBusyError() | StoreUnusableError() | TokenFileError():

@@ -42,12 +42,16 @@ HEADERS: Final = {
 }
 
 
+_STRICT: Final = {"Strict-Transport-Security": f"max-age={365 * 24 * 3_600}"}
+
+
 class Guard:
     """Stands around the whole application."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
+        self._headers = {**HEADERS, **(_STRICT if site.strict else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a bound on the body and headers on the answer."""
@@ -61,7 +65,7 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
             await send(message)
 

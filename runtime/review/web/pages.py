@@ -15,7 +15,8 @@ from markupsafe import Markup
 from policies.decision import Channel
 from policies.evidence import TrialKind
 from policies.value import canonical_json
-from runtime.review.item import QueueLine, ReviewItem, TrialView
+from runtime.review.item import QueueLine, ReviewItem
+from runtime.review.parts import TrialView
 from runtime.review.web.marking import html_of
 from runtime.review.web.sides import Row, colours_of, rows_of
 

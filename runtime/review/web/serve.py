@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from runtime.errors import UsageError
+from runtime.review.desk import ReviewDesk
 from runtime.review.web.app import make_app
-from runtime.review.web.desk import Desk
+from runtime.review.web.patience import (
+    CONNECTIONS,
+    PatientProtocol,
+    PatientProtocolBehindProxy,
+)
 from runtime.review.web.site import Site, address_of, is_loopback, make_site
 from runtime.review.web.tokens import TokenBook
 
-_MAX_CONNECTIONS = 200
 _BACKLOG = 64
 
 
@@ -83,7 +88,7 @@ def open_listener(door: Door) -> tuple[socket.socket, Site]:
 
 
 async def serve(
-    desk: Desk,
+    desk: ReviewDesk,
     *,
     door: Door,
     book: TokenBook,
@@ -97,7 +102,9 @@ async def serve(
     """
     listener, site = open_listener(door)
     try:
-        server = uvicorn.Server(_config(desk, door=door, site=site, book=book, head=head))
+        ending = _Ending()
+        app = make_app(desk, site=site, book=book, head=head, stopping=ending)
+        server = ending.server = uvicorn.Server(_config(app, door))
         on_ready(address_of(site, door.host))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -110,17 +117,25 @@ async def serve(
         listener.close()
 
 
-def _config(
-    desk: Desk, *, door: Door, site: Site, book: TokenBook, head: Callable[[], int]
-) -> uvicorn.Config:
+@dataclass(slots=True)
+class _Ending:
+    """Whether a server was told to end; asked by what would else go on for ever."""
+
+    server: uvicorn.Server | None = None
+
+    def __call__(self) -> bool:
+        return self.server is not None and self.server.should_exit
+
+
+def _config(app: ASGIApp, door: Door) -> uvicorn.Config:
     config = uvicorn.Config(
-        make_app(desk, site=site, book=book, head=head),
+        app,
         access_log=False,
         backlog=_BACKLOG,
         h11_max_incomplete_event_size=32 * 1024,
-        http="h11",
+        http=PatientProtocolBehindProxy if door.insecure else PatientProtocol,
         lifespan="off",
-        limit_concurrency=_MAX_CONNECTIONS,
+        limit_concurrency=CONNECTIONS,
         log_config=None,
         loop="asyncio",
         # Addresses that a client claims to have would get it past the limit on sign-ins.

@@ -10,7 +10,7 @@ from typing import Final
 from markupsafe import Markup
 
 from policies.marking import SafeText
-from runtime.review.item import DiffLine, LineKind
+from runtime.review.parts import DiffLine, LineKind
 from runtime.review.web.highlight import Line, plain_lines, python_lines
 from runtime.review.web.marking import html_of
 

@@ -41,6 +41,15 @@ class Site:
         return all(origin.startswith("https://") for origin in self.origins)
 
     @property
+    def strict(self) -> bool:
+        """Whether browsers may be told to come by TLS alone from now on.
+
+        Not for names of the browser's own machine: other servers there share them.
+        """
+        names = (re.sub(r":\d+$", "", host) for host in self.hosts)
+        return self.secure and not any(is_loopback(name.strip("[]")) for name in names)
+
+    @property
     def cookie_name(self) -> str:
         """With the port: cookies of two servers on one host share everything else."""
         prefix = "__Host-" if self.secure else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,8 +14,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from policies.decision import Channel
 from runtime.errors import ReviewChangedError, UsageError
+from runtime.review.desk import ReviewDesk
 from runtime.review.item import ReviewItem, Vote
-from runtime.review.web.desk import Desk
+from runtime.review.voting import Ballot
 from runtime.review.web.forms import check_csrf, read_form
 from runtime.review.web.overtaken import differences, shown_fields, was_shown
 from runtime.review.web.pages import EXPIRY_DAYS, SCOPES, fingerprint, item_view, render
@@ -30,20 +30,10 @@ _EMPTY: Final = {"vote": "", "reason": "", "scope": "", "days": ""}
 _NO_CHOICE: Final = "Choose what you vote: approve, ask for a change, or reject."
 
 
-@dataclass(frozen=True, slots=True)
-class Ballot:
-    """A vote as the form gives it."""
-
-    vote: Vote
-    reason: str
-    scope: Channel
-    expires_at: datetime | None
-
-
 class Views:
     """The pages of one desk."""
 
-    def __init__(self, desk: Desk, visitors: Visitors, clock: Callable[[], datetime]) -> None:
+    def __init__(self, desk: ReviewDesk, visitors: Visitors, clock: Callable[[], datetime]) -> None:
         self._desk = desk
         self._visitors = visitors
         self._clock = clock
@@ -52,7 +42,7 @@ class Views:
         """What waits for a person."""
         live = "live" in request.query_params  # a page that keeps itself up to date is no reviewer
         session = self._visitors.session(request, touch=not live)
-        lines = await self._desk.queue()
+        lines = await self._desk.queue(reader=session.reviewer.name)
         notice = None if live else self._visitors.notice(request)
         page = render(
             "queue.html",
@@ -93,11 +83,11 @@ class Views:
         if changed := differences(form, item):
             return _overtaken(session, item, changed)
         try:
-            ballot = self._ballot(form)
+            ballot = self._ballot(session, form)
             outcome = await self._desk.decide(
                 form["shown"],
                 ballot.vote,
-                principal=session.reviewer.name,
+                principal=ballot.principal,
                 reason=ballot.reason,
                 scope=ballot.scope,
                 expires_at=ballot.expires_at,
@@ -113,7 +103,7 @@ class Views:
     async def _again(self, session: SignedIn, digest: str) -> ReviewItem:
         return await self._desk.item(digest, measured=False, reader=session.reviewer.name)
 
-    def _ballot(self, form: Mapping[str, str]) -> Ballot:
+    def _ballot(self, session: SignedIn, form: Mapping[str, str]) -> Ballot:
         scope, days = form.get("scope", ""), form.get("days", "")
         if form.get("vote") not in set(Vote):
             raise UsageError(_NO_CHOICE)
@@ -121,6 +111,7 @@ class Views:
             raise UsageError("Choose scope and expiry from the lists.")
         return Ballot(
             vote=Vote(form["vote"]),
+            principal=session.reviewer.name,
             reason=form.get("reason", "").replace("\r\n", "\n"),
             scope=Channel(scope) if scope else Channel.STABLE,
             expires_at=self._clock() + timedelta(days=int(days)) if days else None,
