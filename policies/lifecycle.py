@@ -31,7 +31,7 @@ class LifecycleSettings(Value):
     """Tools that one session may propose, those that are refused included."""
 
     definitions_per_tenant: int = Field(default=10_000, ge=1)
-    """The same of one tenant, in one process, in any 24 hours."""
+    """The same of one tenant, in any 24 hours, on all hosts of the store together."""
 
     versions_per_session: int = Field(default=500, ge=1)
     """Versions that one session may store."""

@@ -33,12 +33,16 @@ from runtime.events import AdmissionListener, StageFinished, StageStarted
 from runtime.outcome import DefinitionOutcome
 from runtime.pinning import pin_tools
 from runtime.proving import Proof, Prover, not_to_be_had
-from runtime.quotas import DefinitionQuota
-from runtime.terms import terms_of
+from runtime.terms import proposal_quota_of, terms_of
 from runtime.tools import ignore_progress
 from sandbox.base import Sandbox
 from sandbox.errors import PackagesRefusedError
-from toolstore.errors import PredecessorChangedError, ToolNotFoundError, TransitionError
+from toolstore.errors import (
+    PredecessorChangedError,
+    QuotaError,
+    ToolNotFoundError,
+    TransitionError,
+)
 from toolstore.models import (
     Lifecycle,
     Origin,
@@ -105,7 +109,6 @@ class Admission:
         self._profile = equipment.profile
         self._composition = composition
         self._clock = clock
-        self._quota = DefinitionQuota(equipment.profile.lifecycle)
         self._prover = Prover(analyzer, sandbox, equipment, composition)
         self.retest = self._prover.retest
 
@@ -130,8 +133,15 @@ class Admission:
         may_define = self._equipment.access.decide(author, Action.DEFINE, asked)
         if not may_define.allowed:
             return DefinitionOutcome.refused(source.name, (), may_define.reasons)
-        if (too_many := self._quota.take(provenance)) is not None:
-            return DefinitionOutcome.refused(source.name, (), (too_many,))
+        try:
+            await self._store.lifecycle.propose(
+                source.name,
+                author=provenance.author,
+                session=provenance.session,
+                quota=proposal_quota_of(self._profile),
+            )
+        except QuotaError as error:
+            return DefinitionOutcome.refused(source.name, (), (str(error),))
         source, unpinned = await pin_tools(source, self._store, session=provenance.session)
         proposal = _Proposal(source, provenance, author, asked, insist)
         draft = await self._read(proposal, unpinned, on_event)

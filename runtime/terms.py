@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from policies.config import PolicyProfile
 from toolstore.models import Quota
+from toolstore.proposals import ProposalQuota
 from toolstore.terms import Terms
 
 
@@ -18,4 +19,13 @@ def terms_of(profile: PolicyProfile) -> Terms:
             versions_per_author=lifecycle.versions_per_tenant,
         ),
         beside_current=True,
+    )
+
+
+def proposal_quota_of(profile: PolicyProfile) -> ProposalQuota:
+    """How many tools may be proposed, whatever comes of them."""
+    lifecycle = profile.lifecycle
+    return ProposalQuota(
+        per_session=lifecycle.definitions_per_session,
+        per_author=lifecycle.definitions_per_tenant,
     )

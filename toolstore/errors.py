@@ -6,7 +6,7 @@ ToolStoreError
 ├── TransitionError        a change of state that its life-cycle does not have
 │   ├── VoteOvertakenError     another step of the version came in between
 │   ├── PredecessorChangedError  the evidence is about another predecessor
-│   └── QuotaError             as many versions are stored as the policy allows
+│   └── QuotaError             as many are stored or were proposed as the policy allows
 ├── StoreDamagedError      bytes are not what their digest says, or the event chain is broken
 ├── StoreBusyError         another process held the write lock too long; a retry mends it
 ├── StoreUnusableError     the folder or file cannot be opened as a store here
@@ -83,14 +83,10 @@ class PredecessorChangedError(TransitionError):
 
 
 class QuotaError(TransitionError):
-    """As many versions are stored as the policy allows; nothing was written."""
+    """As many are stored, or were proposed, as the policy allows; nothing was written."""
 
-    def __init__(self, name: str, count: str, limit: str) -> None:
-        super().__init__(
-            name,
-            f"{count}, and {limit}. Call a tool that is there, or ask a person to raise the "
-            "limit in the policy; retiring tools does not lower the count",
-        )
+    def __init__(self, name: str, count: str, limit: str, advice: str) -> None:
+        super().__init__(name, f"{count}, and {limit}. {advice}")
 
 
 class StoreDamagedError(ToolStoreError):

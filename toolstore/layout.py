@@ -12,7 +12,7 @@ from typing import Final
 from toolstore.errors import StoreDamagedError, StoreUnusableError
 
 APPLICATION_ID: Final = 0x746B6C6E  # "tkln"
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All revisions of the tables, oldest first."""
 
 HEAD_REVISION: Final = REVISIONS[-1]

@@ -46,7 +46,7 @@ blob: Final = Table(
 )
 
 SORTED: Final = KeyText().with_variant(KeyText(collation="C"), "postgresql")
-"""A name that is sorted: by its code points, everywhere, not as a server's country sorts."""
+"""Text that is sorted: by its code points, everywhere, not as a server's country sorts."""
 
 tool: Final = Table(
     "tool",
@@ -196,6 +196,17 @@ version_use: Final = Table(
     Column("last_at", KeptText, nullable=False),
 )
 """When a version was last called, to the hour: what nobody uses is retired."""
+
+proposal: Final = Table(
+    "proposal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("author", KeyText, nullable=False),
+    Column("session", KeyText, index=True),
+    Column("at", SORTED, nullable=False, index=True),
+    Index(None, "author", "at"),
+)
+"""What was proposed lately (r0006), stored or not, for quotas."""
 
 # Calls, and what finds equal tools (r0004). Calls are observations: they are pruned, and nothing
 # is decided from them alone.

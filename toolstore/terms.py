@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field
 from sqlalchemy import Connection, func, select
@@ -14,6 +14,10 @@ from toolstore import reading, tables
 from toolstore.errors import PredecessorChangedError, QuotaError
 from toolstore.models import STABLE, Place, Provenance, Quota, Submission
 
+_ADVICE: Final = (
+    "Call a tool that is there, or ask a person to raise the limit in the policy; "
+    "retiring tools does not lower the count"
+)
 _WIDTH = (Channel.SESSION, Channel.CANARY, Channel.STABLE)
 
 
@@ -69,6 +73,7 @@ def check_quota(connection: Connection, submission: Submission, quota: Quota) ->
                 submission.source.name,
                 f"this session has stored {count} versions",
                 f"lifecycle.versions_per_session is {quota.versions_per_session}",
+                _ADVICE,
             )
     mine = version.c.author == came.author
     count = connection.scalar(select(func.count()).select_from(version).where(mine)) or 0
@@ -77,6 +82,7 @@ def check_quota(connection: Connection, submission: Submission, quota: Quota) ->
             submission.source.name,
             f"{came.author} has stored {count} versions",
             f"lifecycle.versions_per_tenant is {quota.versions_per_author}",
+            _ADVICE,
         )
 
 

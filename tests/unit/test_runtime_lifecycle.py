@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from factories import IMAGE, NOON, allowed, make_evidence, make_schema, make_source, make_submission
+from factories import IMAGE, allowed, make_evidence, make_schema, make_source, make_submission
 
 from policies.decision import Channel
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
-from policies.lifecycle import LifecycleSettings
 from runtime.errors import UsageError
 from runtime.profiles import read_profile
-from runtime.quotas import DefinitionQuota
 from runtime.redecision import Redecision, decide_again
 from runtime.settings import Settings
 from runtime.wiring import Runtime, open_runtime
 from toolstore.errors import ToolNotCallableError
-from toolstore.models import STABLE, Lifecycle, Origin, Provenance, Submission, ToolRef, ToolVersion
+from toolstore.models import STABLE, Lifecycle, Submission, ToolRef, ToolVersion
 from toolstore.terms import Terms
 
 
@@ -143,20 +140,3 @@ async def test_a_session_that_is_pinned_to_what_was_revoked_is_told(runtime: Run
 
     with pytest.raises(ToolNotCallableError, match=r"it leaks. This session is pinned to it"):
         await session.get("double")
-
-
-def test_proposals_are_counted_by_session_and_by_tenant_in_a_day() -> None:
-    quota = DefinitionQuota(LifecycleSettings(definitions_per_session=2, definitions_per_tenant=3))
-
-    def propose(session: str | None, hours: int = 0) -> str | None:
-        at = NOON + timedelta(hours=hours)
-        return quota.take(
-            Provenance(author="ada", origin=Origin.AGENT, session=session, created_at=at)
-        )
-
-    assert [propose("a"), propose("a")] == [None, None]
-    assert "definitions_per_session" in (propose("a") or "")
-    assert propose("b") is None
-    assert "definitions_per_tenant" in (propose("c") or "")
-    assert propose("c", hours=24) is None
-    assert propose(None, hours=24) is None
