@@ -183,7 +183,7 @@ async def test_a_shared_store_is_migrated_by_name_alone(postgres_url: str) -> No
     place = ServerPlace(postgres_url)
     async with await ToolStore.open(postgres_url) as store:
         await store.admit(make_submission("parse_date"), actor="ada")
-    place.query("DROP TABLE search_posting, search_term, search_total, search_document")
+    place.query("DROP TABLE proposal, search_posting, search_term, search_total, search_document")
     place.query("UPDATE alembic_version SET version_num = '0004'")
 
     with pytest.raises(StoreUnusableError, match="toolkiln store migrate"):

@@ -132,8 +132,9 @@ async def test_an_older_store_is_indexed_when_it_is_migrated(tmp_path: Path) -> 
     async with await ToolStore.open(tmp_path) as store:
         await store.admit(make_submission("parse_date"), actor="ada")
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as connection:
-        for table in ("posting", "term", "total", "document"):
-            connection.execute(f"DROP TABLE search_{table}")
+        for table in ("search_posting", "search_term", "search_total", "search_document"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("DROP TABLE proposal")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
 
     async with await ToolStore.open(tmp_path) as store:
