@@ -55,3 +55,12 @@ def database_revision(connection: sqlite3.Connection, database: Path) -> str | N
         raise StoreDamagedError(f"{database} does not bear the mark of a tool store")
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return None if row is None else str(row[0])
+
+
+def as_text(content: bytes) -> str:
+    """Text as the file has it; what no store keeps is marked, and so equal to nothing kept.
+
+    Left to the driver, one byte that is no UTF-8 would take the answer from every query that
+    comes by its row.
+    """
+    return content.decode(errors="replace").replace("\0", "\ufffd")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from policies.permissions import LintLevel
 from toolstore import files
 from toolstore.errors import StoreDamagedError, StoreUnusableError
-from toolstore.layout import HEAD_REVISION, database_revision
+from toolstore.layout import HEAD_REVISION, as_text, database_revision
 from toolstore.models import Lifecycle, Origin, Place, ToolSummary
 
 _QUERY: Final = """
@@ -55,6 +55,7 @@ def summaries_sync(
     query = _QUERY.format(states=", ".join("?" * len(wanted)))
     try:
         with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.text_factory = as_text
             if database_revision(connection, database) != HEAD_REVISION:
                 return None
             return summaries_of(connection.execute(query, wanted))
@@ -71,15 +72,21 @@ def _place(channel: str, weight: float | None, session: str | None) -> Place:
 def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
     """Summaries from rows of (name, sequence, digest, state, level, description, origin, …).
 
-    Built without validation: ten thousand of them are one screen to somebody who waits.
+    Built without validation: ten thousand of them are one screen to somebody who waits. A version
+    that is described as none can be is left out, so that the others are shown; the audit names it.
     """
     states = {state.value: state for state in Lifecycle}
     levels = {level.value: level for level in LintLevel}
     origins = {origin.value: origin for origin in Origin}
     places = cache(_place)
-    try:
-        return tuple(
-            ToolSummary.model_construct(
+
+    def summary_of(row: Any) -> ToolSummary | None:
+        name, sequence, digest, state, level, description, origin, author, created_at = row[:9]
+        channel, weight, session = row[9:]
+        if {*map(type, (name, digest, description, author))} != {str} or type(sequence) is not int:
+            return None  # SQLite keeps any type in any column
+        try:
+            return ToolSummary.model_construct(
                 name=name,
                 sequence=sequence,
                 digest=digest,
@@ -91,20 +98,7 @@ def summaries_of(rows: Iterable[Any]) -> tuple[ToolSummary, ...]:
                 created_at=datetime.fromisoformat(created_at),
                 place=None if channel is None else places(channel, weight, session),
             )
-            for (
-                name,
-                sequence,
-                digest,
-                state,
-                level,
-                description,
-                origin,
-                author,
-                created_at,
-                channel,
-                weight,
-                session,
-            ) in rows
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreDamagedError(f"a version is described with {error}") from error
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    return tuple(each for each in map(summary_of, rows) if each is not None)

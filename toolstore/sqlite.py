@@ -23,7 +23,13 @@ from sqlalchemy.pool import NullPool
 
 from toolstore import files
 from toolstore.errors import StoreBusyError, StoreDamagedError, StoreUnusableError
-from toolstore.layout import APPLICATION_ID, check_revision, database_revision, revisions_after
+from toolstore.layout import (
+    APPLICATION_ID,
+    as_text,
+    check_revision,
+    database_revision,
+    revisions_after,
+)
 from toolstore.tables import APPEND_ONLY
 
 _UNUSABLE: Final = frozenset(
@@ -159,6 +165,7 @@ def raw_connection(database: Path, busy_seconds: float, *, writes: bool) -> sqli
         check_same_thread=False,
     )
     try:
+        connection.text_factory = as_text
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         # Without this, INSERT OR REPLACE deletes rows past the triggers that forbid it.
