@@ -103,6 +103,9 @@ class ToolLoader:
 
         self._offers: dict[str, Offer] = {}
         self._loaded: dict[str, LoadedTool] = {}
+        self._sound: dict[str, str] = {}
+        """Names by digests of what was verified since the log last spoke of its name. What else
+        the tables offer may have been put there by somebody who only wrote to the tables."""
 
     async def close(self) -> None:
         """Stop watching and finish counting; the calls are over by then."""
@@ -117,12 +120,17 @@ class ToolLoader:
         names = await self._changed_names()
         offers = await self._store.offers(names)
         if names is None:
-            self._offers = {}
+            self._offers, self._sound = {}, {}
         for name in names or ():
             self._offers.pop(name, None)
+        self._sound = {d: name for d, name in self._sound.items() if name not in (names or ())}
         self._offers.update(offers)
         self.head = head
-        self._loaded = {d: t for d, t in self._loaded.items() if self._is_offered(t.version)}
+        self._loaded = {
+            digest: tool
+            for digest, tool in self._loaded.items()
+            if digest in self._sound and self._is_offered(tool.version)
+        }
 
     async def _changed_names(self) -> frozenset[str] | None:
         """Names that the log has had entries of since the last refresh; None where all may be."""
@@ -239,12 +247,16 @@ class ToolLoader:
             ToolNotCallableError: Its state forbids calling it, or the policy does by now.
             StoreDamagedError: The stored bytes are not what was approved.
         """
+        head = self.head
         try:
             found = await self._store.get(ref, session=session)
         except NotInForceError:
             await self._redecision.set_aside(ref)
             raise
-        return await self._redecision.check(found)
+        found = await self._redecision.check(found)
+        if self.head == head:  # else the log may have spoken of it since it was read
+            self._sound[found.digest] = found.name
+        return found
 
     async def resolve(self, ref: ToolRef) -> ToolVersion:
         """The version that `ref` means outside of sessions, verified.
@@ -330,7 +342,8 @@ class ToolLoader:
         if problems:
             raise _RefusedError(_arguments_text(version, problems))
         await self.refresh()
-        if not self._offers_to(scope.session, version) or has_lapsed(version, utc_now()):
+        sound = version.digest in self._sound and self._offers_to(scope.session, version)
+        if not sound or has_lapsed(version, utc_now()):
             # Replaced or taken back since it was loaded; replaced ones may finish their request.
             exact = ToolRef(name=version.name, digest=version.digest)
             try:
