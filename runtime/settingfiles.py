@@ -26,6 +26,7 @@ _FOREIGN: Final = {
 }
 _NOT_IN_FILES: Final = {
     "home": "use --home or TOOLKILN_HOME",
+    "hsm_pin": "use TOOLKILN_HSM_PIN, or a file `pin` of mode 0600 in keys/ of the home",
     "policy_of_folder": "it follows from where `policy` is set",
     "secrets": "use TOOLKILN_SECRET_<NAME>, or a file of mode 0600 in secrets/ of the home",
 }

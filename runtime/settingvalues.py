@@ -116,6 +116,9 @@ class Settings(Value):
     """Who is answerable for what is defined and approved here."""
 
     colour: Colour = Colour.AUTO
+    hsm_pin: SecretStr | None = None
+    """Of the token that a role's key is on; from the environment alone."""
+
     secrets: dict[str, SecretStr] = Field(default_factory=dict)
     """Values that tools' requests get, by name in capitals; from the environment alone."""
 

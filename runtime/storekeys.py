@@ -17,7 +17,7 @@ def key_ring(settings: Settings) -> KeyRing:
     """The keys that this home signs with and trusts; made when they are used first."""
     from toolstore.attest.keys import KeyRing  # noqa: PLC0415 - `--help` does without
 
-    return KeyRing(settings.home / "keys")
+    return KeyRing(settings.home / "keys", pin=settings.hsm_pin)
 
 
 def key_guard(settings: Settings) -> Guard:

@@ -65,12 +65,23 @@ def use(
     uri: Annotated[str, typer.Argument(help="A signer: hsm:…, awskms:…, gcpkms:…, azurekms:… .")],
     *,
     public_key: Annotated[
-        Path, typer.Option("--public-key", metavar="FILE", help="Its public key, in PEM.")
-    ],
+        Path | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            help="Its public key, in PEM. A token (hsm:…) is asked for it.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a role sign with a key that is not on this host."""
-    _tell(key_ring(settings_of(ctx)).use(role, uri, public_key.read_bytes()), as_json=as_json)
+    """Let a role sign with a key that is not on this host, once it has signed for a trial.
+
+    `hsm:ID?label=TOKEN` is a key on a PKCS#11 token: PYKCS11LIB names its library, and the PIN is
+    in TOOLKILN_HSM_PIN or in the file `pin` in the folder of the keys.
+    """
+    ring = key_ring(settings_of(ctx))
+    pem = None if public_key is None else _read(public_key)
+    _tell(ring.use(role, uri, pem), as_json=as_json)
 
 
 @app.command()
@@ -84,26 +95,36 @@ def trust(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="What `keys export` printed elsewhere; - reads it.")],
     *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also keys that were distrusted here once.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let the keys of another host count here, for their roles. Ask its owner whether it is it."""
+    """Let the keys of another host count here, for their roles. Ask its owner whether it is it.
+
+    Read its file again after it has rotated a key: what it has retired is retired here as well.
+    """
     from pydantic import ValidationError  # noqa: PLC0415 - `--help` does without
 
-    from toolstore.attest.keys import PublicKeys  # noqa: PLC0415 - same
+    from toolstore.attest.trust import PublicKeys  # noqa: PLC0415 - same
 
-    text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    text = sys.stdin.buffer.read() if str(file) == "-" else _read(file)
     try:
         keys = PublicKeys.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise UsageError(f"{file} is nothing that `keys export` printed: {problem}") from None
-    added = key_ring(settings_of(ctx)).trust(keys)
+    came = key_ring(settings_of(ctx)).trust(keys, again=again)
+    changed = (*came.added, *came.retired)
+    if came.left_out:
+        names = ", ".join(key.keyid[:16] for key in came.left_out)
+        say(f"left out, because they were distrusted here: {names}; --again lets them count")
     if as_json:
-        print_json([json_of(key) for key in added])
+        print_json([json_of(key) for key in changed])
         return
-    print_columns([_cells(key, "") for key in added], _HEADS)
-    if not added:
-        say("all of them were trusted already")
+    print_columns([_cells(key, "") for key in changed], _HEADS)
+    if not changed:
+        say("nothing is new in it")
 
 
 @app.command()
@@ -123,6 +144,13 @@ def distrust(
 
 
 _HEADS = ("ROLE", "KEY", "PERSON", "MADE", "UNTIL", "SIGNS WITH")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def _tell(key: TrustedKey, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from policies.display import escape_text
 from runtime.errors import UsageError
+from toolstore.attest.publickeys import check_keys
 from toolstore.attest.trust import TrustedKey
 
 MAX_BYTES: Final = 1 << 20
@@ -24,7 +25,8 @@ def read_trust(paths: Iterable[Path]) -> dict[str, TrustedKey]:
     `toolkiln store keys export` prints, and a key ring's own file.
 
     Raises:
-        UsageError: a file cannot be read or is none, or two say different things of a key.
+        UsageError: a file cannot be read or is none, two say different things of a key, or a key
+            is not in the one form of its type.
     """
     found: dict[str, TrustedKey] = {}
     for path in paths:
@@ -35,6 +37,10 @@ def read_trust(paths: Iterable[Path]) -> dict[str, TrustedKey]:
                     f"{escape_text(str(path))}: the key {key.keyid[:16]}… is another role's or "
                     "person's in another file; ask whoever gave you the files"
                 )
+    try:
+        check_keys(found.values())
+    except ValueError as error:
+        raise UsageError(f"{error}. Ask whoever gave you the file") from None
     return found
 
 

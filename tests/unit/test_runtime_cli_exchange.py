@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from exporters import Exported, Exporter
-from factories import make_schema, make_submission
+from factories import NOON, make_schema, make_submission
 from rich.console import Console
 from storekit import tampering
 
-from policies.value import canonical_json, sha256_digest
+from policies.value import JsonObject, canonical_json, sha256_digest
 from runtime.cli.program import run
 from runtime.cli.signing import history_view
 from runtime.errors import ExitCode
@@ -22,6 +22,7 @@ from runtime.exporting.trustfiles import read_trust
 from runtime.importing import take_in
 from runtime.outcome import DefinitionOutcome
 from toolstore.attest.keys import KeyRing
+from toolstore.attest.trust import key_id
 from toolstore.bundle import read_bundle
 from toolstore.errors import BundleError
 from toolstore.store import ToolStore
@@ -113,6 +114,18 @@ def test_what_is_no_file_of_keys_is_wrong_usage(
 
     assert run(["verify", files[0], "--trust", "keys"]) == ExitCode.USAGE
     assert "no file of public keys" in capsys.readouterr().err
+
+
+def test_a_key_in_two_spellings_is_wrong_usage(
+    files: tuple[str, str], exported: Exported, capsys: pytest.CaptureFixture[str]
+):
+    key = next(iter(exported.keys.values()))
+    twice: JsonObject = {**key.public, "keyval": {"public": key.material.upper()}}
+    spelled = {"keyid": key_id(twice), "public": twice, "role": "linter", "made_at": f"{NOON}"}
+    Path("keys").write_text(json.dumps([spelled]))
+
+    assert run(["verify", files[0], "--trust", "keys"]) == ExitCode.USAGE
+    assert "two identities" in capsys.readouterr().err
 
 
 def test_a_list_of_keys_is_one_too(exported: Exported):

@@ -68,6 +68,8 @@ def read_checkpoint(content: bytes, ring: KeyRing) -> Checkpoint:
     predicate = envelope.predicate
     if envelope.kind is not Kind.CHECKPOINT or not isinstance(predicate, CheckpointPredicate):
         raise AttestationError("what stands for a checkpoint is none", Flaw.ALTERED)
+    if envelope.statement.digest != predicate.head:
+        raise AttestationError("a checkpoint is about another event than it names", Flaw.ALTERED)
     return Checkpoint(
         sequence=predicate.sequence,
         head=predicate.head,

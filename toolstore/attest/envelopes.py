@@ -1,17 +1,24 @@
-"""DSSE envelopes around statements: the one adapter to securesystemslib's signatures."""
+"""DSSE envelopes around statements: written in one byte form, and opened in no other.
+
+A statement in another spelling (fields in another order or twice, other Base64) has the same
+signature and another digest; here one statement is one row of bytes.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Final
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from policies.statements import (
+    PARTS_OF,
     PAYLOAD_TYPE,
     ROLE_OF,
     Admission,
@@ -23,18 +30,26 @@ from policies.statements import (
     Statement,
     Wire,
 )
-from policies.value import canonical_json, sha256_digest
+from policies.value import JsonObject, sha256_digest
 from toolstore.attest.errors import AttestationError, Flaw
+from toolstore.attest.publickeys import is_signed_by
 from toolstore.attest.trust import TrustedKey
 
-if TYPE_CHECKING:
-    from securesystemslib.dsse import Envelope as Dsse
-    from securesystemslib.signer import Key, Signature, Signer
+MAX_ENVELOPE_BYTES: Final = 1 << 15
+"""Ten times what a statement has with the longest names that there are."""
 
 _KEPT = 1024
 """Envelopes of about 300 versions, a few kilobytes each."""
 
+_BASE64: Final = rb"([A-Za-z0-9+/]*={0,2})"
+_FORM: Final = re.compile(
+    rb'\{"payload":"' + _BASE64 + rb'","payloadType":"([ !#-\[\]-~]{1,100})",'
+    rb'"signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"' + _BASE64 + rb'"\}\]\}'
+)
+"""Canonical JSON of an envelope with one signature."""
+
 KeyFinder = Callable[[str], TrustedKey | None]
+Sign = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +65,23 @@ class Envelope:
     predicate: Wire
 
 
-def sign_statement(statement: Statement, signer: Signer) -> bytes:
-    """The envelope of `statement`, with one signature, as bytes to keep."""
-    from securesystemslib.dsse import Envelope as Dsse  # noqa: PLC0415 - takes time to import
+def seal_statement(statement: Statement, keyid: str, sign: Sign) -> bytes:
+    """The envelope of `statement`, with one signature, as bytes to keep.
 
-    envelope = Dsse(statement.to_bytes(), PAYLOAD_TYPE, {})
-    envelope.sign(signer)
-    return canonical_json(envelope.to_dict())
+    Raises:
+        ValueError: it is larger than what is ever opened.
+    """
+    payload = statement.to_bytes()
+    signature = sign(_signed_bytes(PAYLOAD_TYPE.encode(), payload))
+    content = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        b64encode(payload),
+        PAYLOAD_TYPE.encode(),
+        keyid.encode(),
+        b64encode(signature),
+    )
+    if len(content) > MAX_ENVELOPE_BYTES:
+        raise ValueError(f"a statement may have {MAX_ENVELOPE_BYTES} bytes, not {len(content)}")
+    return content
 
 
 def open_envelope(content: bytes, find_key: KeyFinder) -> Envelope:
@@ -67,53 +92,81 @@ def open_envelope(content: bytes, find_key: KeyFinder) -> Envelope:
     Raises:
         AttestationError: it is no envelope, or its signature does not count.
     """
-    _, signature = _parsed(content)
-    key = find_key(signature.keyid)
+    keyid = _taken_apart(content).keyid
+    key = find_key(keyid)
     if key is None:
         raise AttestationError(
-            f"a statement is signed with the key {signature.keyid[:16]}…, which nobody here "
+            f"a statement is signed with the key {keyid[:16]}…, which nobody here "
             "trusts (`toolkiln store keys list` shows those that are)",
             Flaw.UNKNOWN_KEY,
         )
     return _verified(content, key)
 
 
-@lru_cache(maxsize=_KEPT)
-def _parsed(content: bytes) -> tuple[Dsse, Signature]:
-    from securesystemslib.dsse import Envelope as Dsse  # noqa: PLC0415 - takes time to import
-    from securesystemslib.exceptions import FormatError  # noqa: PLC0415 - same
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What an envelope is made of."""
 
+    payload: bytes
+    payload_type: bytes
+    keyid: str
+    signature: bytes
+
+
+@lru_cache(maxsize=_KEPT)
+def _taken_apart(content: bytes) -> _Parts:
+    if len(content) > MAX_ENVELOPE_BYTES:
+        raise AttestationError(
+            f"an envelope has {len(content)} bytes, and none has more than {MAX_ENVELOPE_BYTES}",
+            Flaw.ALTERED,
+        )
+    found = _FORM.fullmatch(content)
+    if found is None:
+        raise AttestationError(
+            "an envelope cannot be read: it is not DSSE with one signature, in canonical JSON",
+            Flaw.ALTERED,
+        )
+    payload, payload_type, keyid, signature = found.groups()
+    return _Parts(_decoded(payload), payload_type, keyid.decode(), _decoded(signature))
+
+
+def _decoded(text: bytes) -> bytes:
+    """The bytes that stand in Base64; in its one spelling, for the last letter has idle bits."""
     try:
-        dsse = Dsse.from_dict(json.loads(content))
-        (signature,) = dsse.signatures.values()
-    except (FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AttestationError("an envelope cannot be read", Flaw.ALTERED) from error
-    return dsse, signature
+        decoded = b64decode(text, validate=True)
+    except ValueError as error:
+        raise AttestationError("an envelope cannot be read: no Base64", Flaw.ALTERED) from error
+    if b64encode(decoded) != text:
+        raise AttestationError("an envelope is in another spelling of Base64", Flaw.ALTERED)
+    return decoded
+
+
+def _signed_bytes(payload_type: bytes, payload: bytes) -> bytes:
+    """What the signature is over: DSSE's encoding of type and payload."""
+    return b"DSSEv1 %d %b %d %b" % (len(payload_type), payload_type, len(payload), payload)
 
 
 @lru_cache(maxsize=_KEPT)
 def _verified(content: bytes, key: TrustedKey) -> Envelope:
-    from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415 - same
-
-    dsse, signature = _parsed(content)
-    if dsse.payload_type != PAYLOAD_TYPE:
+    parts = _taken_apart(content)
+    if parts.payload_type != PAYLOAD_TYPE.encode():
         raise AttestationError(
-            f"an envelope holds {dsse.payload_type!r:.60}, and not a statement", Flaw.ALTERED
+            f"an envelope holds {parts.payload_type.decode()!r:.60}, and not a statement",
+            Flaw.ALTERED,
         )
-    try:
-        _public_key(key).verify_signature(signature, dsse.pae())
-    except UnverifiedSignatureError as error:
+    if not is_signed_by(key, parts.signature, _signed_bytes(parts.payload_type, parts.payload)):
         raise AttestationError(
             f"a statement is not what the key {key.keyid[:16]}… ({key.role.value}) signed",
             Flaw.ALTERED,
-        ) from error
-    return _read(content, dsse.payload, key)
+        )
+    return _read(content, parts.payload, key)
 
 
 def _read(content: bytes, payload: bytes, key: TrustedKey) -> Envelope:
     try:
-        statement = Statement.model_validate_json(payload)
-    except ValidationError as error:
+        document = json.loads(payload, object_pairs_hook=_each_once)
+        statement = Statement.model_validate(document)
+    except (ValueError, RecursionError) as error:
         raise AttestationError("what was signed is no statement", Flaw.ALTERED) from error
     kind = statement.kind
     if kind is None:
@@ -142,6 +195,18 @@ def _read(content: bytes, payload: bytes, key: TrustedKey) -> Envelope:
     )
 
 
+def _each_once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+    """An object of which no reader takes another value than we do.
+
+    Raises:
+        ValueError: a field is there twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field is there twice")
+    return found
+
+
 def _predicate(kind: Kind, statement: Statement) -> tuple[Wire, datetime]:
     """What is said, and when."""
     try:
@@ -159,20 +224,19 @@ def _predicate(kind: Kind, statement: Statement) -> tuple[Wire, datetime]:
                 bundle = BundlePredicate.model_validate(statement.predicate)
                 return bundle, bundle.sealed_at
             case _:
-                found = EvidencePredicate.model_validate(statement.predicate)
-                return found, found.signed_at
+                return _evidence(kind, statement)
     except ValidationError as error:
         raise AttestationError(
             f"a statement about {kind.value} does not say what it must", Flaw.ALTERED
         ) from error
 
 
-def _public_key(key: TrustedKey) -> Key:
-    return _parsed_key(key.keyid, canonical_json(key.public))
-
-
-@lru_cache(maxsize=256)
-def _parsed_key(keyid: str, public: bytes) -> Key:
-    from securesystemslib.signer import Key  # noqa: PLC0415 - takes time to import
-
-    return Key.from_dict(keyid, json.loads(public))
+def _evidence(kind: Kind, statement: Statement) -> tuple[EvidencePredicate, datetime]:
+    found = EvidencePredicate.model_validate(statement.predicate)
+    strange = found.parts.keys() - PARTS_OF[kind]
+    if strange:
+        raise AttestationError(
+            f"the {ROLE_OF[kind].value} speaks of {min(strange).value}, which is not its to say",
+            Flaw.WRONG_ROLE,
+        )
+    return found, found.signed_at

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from policies.statements import Role
 from policies.value import JsonObject, Value, canonical_json, sha256_digest
-
-KEY_ID_CHARACTERS: Final = 64
 
 
 def key_id(public: JsonObject) -> str:
@@ -45,9 +49,26 @@ class TrustedKey(Value):
     def __hash__(self) -> int:
         return hash(self.keyid)  # the rest is compared; a dict has no hash
 
+    @property
+    def material(self) -> str:
+        """The key itself, whatever scheme it is used with."""
+        value = self.public.get("keyval")
+        return str(value.get("public")) if isinstance(value, dict) else ""
+
     def in_use(self, at: datetime) -> bool:
         """Whether something signed at that time counts."""
         return self.valid_until is None or at <= self.valid_until
+
+    def ended(self, at: datetime) -> TrustedKey:
+        """The key, retired at that time; earlier, if it was retired earlier."""
+        until = at if self.valid_until is None else min(at, self.valid_until)
+        return self.model_copy(update={"valid_until": until})
+
+
+class PublicKeys(Value):
+    """What one host tells another, so that it is trusted there: no private key, no places."""
+
+    keys: tuple[TrustedKey, ...] = Field(max_length=1_000)
 
 
 class SignerPlace(Value):
@@ -68,17 +89,75 @@ class Ring(Value):
     people: dict[str, SignerPlace] = Field(default={})
     """Keys of people who decide on this host."""
 
+    distrusted: tuple[str, ...] = ()
+    """Identities of keys that must not come back with a file of another host."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, inner: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # A ring that was written before there was this list has the same bytes, and digest, still.
+        fields: dict[str, object] = inner(self)
+        if not self.distrusted:
+            fields.pop("distrusted", None)
+        return fields
+
     @model_validator(mode="after")
     def _each_once(self) -> Ring:
         ids = [key.keyid for key in self.keys]
         if len(set(ids)) != len(ids):
             raise ValueError("a key is there twice; one key has one role")
+        if set(ids) & set(self.distrusted):
+            raise ValueError("a key is trusted and distrusted")
         roles = {key.keyid: key.role for key in self.keys}
         for role, place in self.signers.items():
             if roles.get(place.keyid) is not role:
                 raise ValueError(f"the {role.value} signs with a key that is not trusted for it")
         return self
 
+    @property
+    def places(self) -> tuple[SignerPlace, ...]:
+        """Every private key that this host signs with."""
+        return (*self.signers.values(), *self.people.values())
+
     def find(self, keyid: str) -> TrustedKey | None:
         """The key of that identity."""
         return next((key for key in self.keys if key.keyid == keyid), None)
+
+    def with_signer(self, key: TrustedKey, uri: str, at: datetime) -> Ring:
+        """The ring where the key's role, or its person, signs with it from now on.
+
+        The key before goes on counting for what it signed until then.
+        """
+        place = SignerPlace(keyid=key.keyid, uri=uri)
+        if key.person is None:
+            before = self.signers.get(key.role)
+            changes: dict[str, object] = {"signers": {**self.signers, key.role: place}}
+        else:
+            before = self.people.get(key.person)
+            changes = {"people": {**self.people, key.person: place}}
+        retired = None if before is None else before.keyid
+        keys = (
+            each.ended(at) if each.keyid == retired else each
+            for each in self.keys
+            if each.keyid != key.keyid
+        )
+        return self.changed(keys=(*keys, key), **changes)
+
+    def without(self, key: TrustedKey) -> Ring:
+        """The ring where nothing counts that the key ever signed, and where it cannot come back."""
+        return self.changed(
+            keys=tuple(each for each in self.keys if each.keyid != key.keyid),
+            people={name: place for name, place in self.people.items() if place.keyid != key.keyid},
+            distrusted=(*self.distrusted, key.keyid),
+        )
+
+    def ended(self, key: TrustedKey, at: datetime) -> Ring:
+        """The ring where nothing counts that the key signed after that time."""
+        return self.changed(
+            keys=tuple(each.ended(at) if each.keyid == key.keyid else each for each in self.keys),
+            people={name: place for name, place in self.people.items() if place.keyid != key.keyid},
+        )
+
+    def changed(self, **changes: object) -> Ring:
+        """The ring with changes, held to its rules again."""
+        fields = {name: getattr(self, name) for name in Ring.model_fields}
+        return Ring.model_validate({**fields, **changes})
