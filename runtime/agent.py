@@ -158,7 +158,7 @@ class Agent:
         )
         answer = await self.calls.run(call, context, cut_off=cut_off)
         self.files.add(answer.made_files)
-        self.inbox.expect(answer.waiting_tools)
+        self.inbox.expect(answer.waiting_tools, admitted=answer.admitted_tools)
         results[call.call_id] = result = ToolResult.model_construct(
             call_id=call.call_id, name=call.name, content=answer.content, is_error=answer.is_error
         )
@@ -169,6 +169,7 @@ class Agent:
                 made_tools=answer.made_tools,
                 found_tools=answer.found_tools,
                 waiting_tools=answer.waiting_tools,
+                admitted_tools=answer.admitted_tools,
                 made_files=tuple(artefact.info for artefact in answer.made_files),
             )
         )

@@ -178,14 +178,13 @@ class DefineTool:
             is_error=not (outcome.admitted or outcome.needs_review or outcome.duplicate_of),
             made_tools=(outcome.name,) if outcome.admitted else (),
             found_tools=(outcome.duplicate_of,) if outcome.duplicate_of else (),
-            waiting_tools=_waiting(outcome),
+            waiting_tools=_version(outcome) if outcome.needs_review else (),
+            admitted_tools=_version(outcome) if outcome.admitted else (),
         )
 
 
-def _waiting(outcome: DefinitionOutcome) -> tuple[str, ...]:
-    if not outcome.needs_review or outcome.digest is None:
-        return ()
-    return (f"{outcome.name}@{outcome.digest}",)
+def _version(outcome: DefinitionOutcome) -> tuple[str, ...]:
+    return () if outcome.digest is None else (f"{outcome.name}@{outcome.digest}",)
 
 
 def _explain(error: ValidationError) -> str:

@@ -113,6 +113,9 @@ class CallFinished(Value):
     waiting_tools: tuple[str, ...] = ()
     """Versions (`name@sha256:…`) that this call made and that wait for a person."""
 
+    admitted_tools: tuple[str, ...] = ()
+    """Versions that this call made and that the policy let in by itself."""
+
 
 class ReviewNoted(Value):
     """The session was told what became of its tools in review; the model reads it as a message."""
@@ -123,7 +126,7 @@ class ReviewNoted(Value):
     """Sequence of the last entry of the store's log that it tells of."""
 
     settled: tuple[str, ...] = ()
-    """Digests of versions that wait no more."""
+    """Digests of versions of which nothing more will be told."""
 
     made_tools: tuple[str, ...] = ()
     """Names that can be called from now on."""

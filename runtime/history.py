@@ -93,7 +93,10 @@ class History:
         """Files that calls left, by name: of two with one name the later, the latest last."""
 
         self.waiting: dict[str, str] = {}
-        """Versions of this session that wait for a person: digest to name."""
+        """Versions of this session that came to wait for a person: digest to name."""
+
+        self.admitted: dict[str, str] = {}
+        """Versions of this session that the policy let in by itself: digest to name."""
 
         self.heard = 0
         """Up to which event of the store's log the session was told of them."""
@@ -167,9 +170,13 @@ class History:
             self.made_files.pop(file.name, None)
             self.made_files[file.name] = file
 
-        for ref in record.waiting_tools:
-            name, _, digest = ref.partition("@")
-            self.waiting[digest] = name
+        for kept, refs in (
+            (self.waiting, record.waiting_tools),
+            (self.admitted, record.admitted_tools),
+        ):
+            for ref in refs:
+                name, _, digest = ref.partition("@")
+                kept[digest] = name
 
     def _take_note(self, record: ReviewNoted) -> None:
         self._settle()
@@ -177,6 +184,7 @@ class History:
         self.heard = record.event
         for digest in record.settled:
             self.waiting.pop(digest, None)
+            self.admitted.pop(digest, None)
         for name in record.made_tools:
             self.used.pop(name, None)
             self.used[name] = None

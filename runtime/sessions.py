@@ -126,13 +126,13 @@ class Session:
         instructions: str = DEFAULT_INSTRUCTIONS,
         files: FileSettings = _NO_FILES,
         artefacts: ArtefactStore | None = None,
-        inbox: Callable[[Mapping[str, str], int], Inbox] | None = None,
+        inbox: Callable[[History], Inbox] | None = None,
         on_event: SessionListener = ignore_progress,
     ) -> Self:
         """Go on with a session of `folder`. No call of it is run again.
 
         What its calls left behind is taken from `artefacts`, as far as it is still kept there.
-        `inbox` makes the news of the versions that wait, after what the session was told already.
+        `inbox` makes the news of its versions, after what the session was told already.
 
         Raises:
             UsageError: That is not a session's id, or another process has the session open.
@@ -158,7 +158,7 @@ class Session:
         toolset.note_used(*history.used)
         toolset.note_found(*reversed(history.found))
         if inbox is not None:
-            session._agent.inbox = inbox(history.waiting, history.heard)
+            session._agent.inbox = inbox(history)
         if artefacts is not None:
             session._take_up_files(history.made_files.values(), artefacts)
         return session

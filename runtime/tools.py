@@ -49,6 +49,9 @@ class ToolAnswer:
     waiting_tools: tuple[str, ...] = ()
     """Versions (`name@sha256:…`) that this call made and that wait for a person."""
 
+    admitted_tools: tuple[str, ...] = ()
+    """Versions (`name@sha256:…`) that this call made and that the policy let in by itself."""
+
     made_files: tuple[Artefact, ...] = ()
     """Files that this call left; tools of this session that read files are given them too."""
 

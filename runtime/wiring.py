@@ -305,7 +305,9 @@ class Runtime:
                 budget=budget,
                 files=self.policy.files,
                 artefacts=self.artefacts,
-                inbox=lambda waiting, heard: ReviewInbox(self.store, waiting, heard=heard),
+                inbox=lambda history: ReviewInbox(
+                    self.store, history.waiting, history.admitted, heard=history.heard
+                ),
                 on_event=on_event,
             )
         session.attach(files)

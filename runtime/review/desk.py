@@ -16,7 +16,7 @@ from runtime.review.measuring import Measuring
 from runtime.review.readers import require_reading
 from runtime.review.references import find_version
 from runtime.review.voting import Ballot, Voting
-from runtime.review.waiting import read_queue, waiting_for
+from runtime.review.waiting import read_queue
 from sandbox.base import Sandbox
 from toolstore.models import ToolVersion
 from toolstore.store import ToolStore
@@ -55,10 +55,6 @@ class ReviewDesk:
     async def queue(self, *, reader: str) -> tuple[QueueLine, ...]:
         """What waits for a person and `reader` may read, the longest first; nothing damaged."""
         return await read_queue(self._store, self._equipment, reader, self._clock())
-
-    async def waiting(self, *, reader: str) -> tuple[ToolVersion, ...]:
-        """The versions of the queue themselves, by name and sequence."""
-        return await waiting_for(self._store, self._equipment, reader)
 
     async def item(self, ref: str, *, reader: str, measured: bool = True) -> ReviewItem:
         """Everything about one version, by reference or whole digest.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+from policies.access import Authorizer
 from policies.decision import Channel
 from policies.marking import mark_text
 from runtime.equipment import Equipment
@@ -20,19 +21,26 @@ from toolstore.store import ToolStore
 _REASON_CHARACTERS: Final = 2_000
 
 
+def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
+    """`store verify` says what is damaged."""
+
+
 async def waiting_for(
-    store: ToolStore, equipment: Equipment, reader: str
+    store: ToolStore,
+    access: Authorizer,
+    reader: str,
+    on_damage: Callable[[str, StoreDamagedError], None] = _leave_out,
 ) -> tuple[ToolVersion, ...]:
     """The versions that wait and that the policy lets `reader` read; damaged ones are left out."""
-    waiting = await store.pending(on_damage=_leave_out)
-    return tuple(each for each in waiting if may_read(equipment.access, reader, each))
+    waiting = await store.pending(on_damage=on_damage)
+    return tuple(each for each in waiting if may_read(access, reader, each))
 
 
 async def read_queue(
     store: ToolStore, equipment: Equipment, reader: str, at: datetime
 ) -> tuple[QueueLine, ...]:
     """A line for each of them, the longest waiting first."""
-    waiting = await waiting_for(store, equipment, reader)
+    waiting = await waiting_for(store, equipment.access, reader)
     latest = {version.name: version for version in sorted(waiting, key=_sequence)}
     needed = equipment.profile.admission.approvers
     lines = [await _line(store, each, latest[each.name], needed, at) for each in waiting]
@@ -75,7 +83,3 @@ def _replaced(version: ToolVersion, siblings: Sequence[ToolSummary]) -> ToolSumm
 
 def _sequence(version: ToolVersion) -> int:
     return version.sequence
-
-
-def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
-    """`store verify` says what is damaged."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from factories import make_submission, needs_review
 from looping import SimpleTool, call, calls, script
 
+from policies.decision import Approval, Channel
 from policies.value import JsonObject
 from runtime.events import ReviewNoted, SessionEvent
 from runtime.history import History
@@ -20,7 +22,7 @@ from runtime.tools import CallContext, ToolAnswer
 from runtime.toolset import Toolset
 from runtime.transcript import Transcript, read
 from toolstore.events import EventType
-from toolstore.models import ToolVersion
+from toolstore.models import Lifecycle, ToolVersion
 from toolstore.store import ToolStore
 
 
@@ -30,7 +32,10 @@ class Defines(SimpleTool):
     version: ToolVersion
 
     async def call(self, arguments: JsonObject, context: CallContext) -> ToolAnswer:
-        return ToolAnswer("waits", waiting_tools=(f"{self.version.name}@{self.version.digest}",))
+        ref = f"{self.version.name}@{self.version.digest}"
+        if self.version.state is Lifecycle.APPROVED:
+            return ToolAnswer("admitted", admitted_tools=(ref,))
+        return ToolAnswer("waits", waiting_tools=(ref,))
 
 
 @pytest.fixture
@@ -59,6 +64,10 @@ def session_of(
         inbox=ReviewInbox(store),
         on_event=(shown if shown is not None else []).append,
     )
+
+
+def inbox_of(store: ToolStore, history: History) -> Inbox:
+    return ReviewInbox(store, history.waiting, history.admitted, heard=history.heard)
 
 
 def notes(session: Session) -> list[str]:
@@ -132,9 +141,9 @@ async def test_a_resumed_session_is_told_what_it_was_not_told_and_nothing_twice(
     before = session.messages
     await session.close()
 
-    def inbox(waiting: Mapping[str, str], heard: int) -> Inbox:
-        assert waiting == {version.digest: "double"}
-        return ReviewInbox(store, waiting, heard=heard)
+    def inbox(history: History) -> Inbox:
+        assert history.waiting == {version.digest: "double"}
+        return inbox_of(store, history)
 
     def resumed() -> Session:
         return Session.resume(tmp_path, session.id, model=model, toolset=Toolset(), inbox=inbox)
@@ -168,6 +177,77 @@ async def test_an_approved_tool_is_named_as_made(store: ToolStore) -> None:
     note = await inbox.news()
 
     assert note is not None
-    assert (note.made_tools, note.settled) == (("double",), (version.digest,))
+    assert (note.made_tools, note.settled) == (("double",), ())
     assert "double@1 is approved. You can call it now." in note.text
     assert await inbox.news() is None
+
+
+async def test_a_session_is_told_when_its_tool_is_taken_away_and_given_back(
+    store: ToolStore, tmp_path: Path
+) -> None:
+    version = await store.admit(make_submission(), actor="ada")
+    model = script(calls(call("1", "make")), *["Well."] * 6)
+    session = session_of(store, version, model, tmp_path)
+    await session.send("make it")
+    await session.send("and now?")
+    assert notes(session) == []  # that it was let in is what the call said
+
+    await store.lifecycle.suspend(
+        version.digest, needs_review(), actor="policy", reason="the approval of bob \x1b[m ended"
+    )
+    await session.send("and now?")
+    await session.close()
+    again = Session.resume(
+        tmp_path, session.id, model=model, toolset=Toolset(), inbox=lambda h: inbox_of(store, h)
+    )
+    await store.admit(make_submission(), actor="ada")
+    await again.send("and now?")
+    await store.revoke(version.digest, actor="bob", reason="it leaks")
+    await again.send("and now?")
+    await again.send("and now?")
+
+    suspended, restored, revoked = notes(again)
+    assert "double@1 cannot be called until a person has decided again: policy sent" in suspended
+    assert 'saying: "the approval of bob \\x1b[m ended"' in suspended
+    assert "double@1 is approved. You can call it now." in restored
+    assert 'double@1 was revoked by bob, saying: "it leaks"' in revoked
+    await again.close()
+    history = History(read(tmp_path, session.id)[1])
+    assert (history.admitted, history.messages) == ({}, list(again.messages))
+
+
+async def test_a_newer_version_is_no_loss_but_going_back_to_an_older_one_is(
+    store: ToolStore,
+) -> None:
+    first = await store.admit(make_submission(), actor="ada")
+    code = "def double(number: int) -> int:\n    return number + number\n"
+    inbox = ReviewInbox(store, admitted={first.digest: "double"})
+    second = await store.admit(make_submission(code=code), actor="ada")
+    inbox.expect((), admitted=[f"double@{second.digest}"])
+    assert await inbox.news() is None
+
+    await store.rollback("double", actor="bob", reason="it was right before")
+    note = await inbox.news()
+
+    assert note is not None
+    gone, back = note.text.splitlines()[1:]
+    assert gone.startswith("- double@2 gave way to an earlier version, to which bob went back")
+    assert back == "- double@1 is approved. You can call it now."
+
+
+async def test_a_tool_for_a_share_of_the_sessions_is_not_promised_to_this_one(
+    store: ToolStore,
+) -> None:
+    await store.admit(make_submission(), actor="ada")
+    code = "def double(number: int) -> int:\n    return number + number\n"
+    second = await store.admit(make_submission(code=code, decision=needs_review()), actor="ada")
+    inbox = ReviewInbox(store, {second.digest: "double"})
+    yes = Approval(
+        principal="bob", digest=second.digest, at=datetime.now(UTC), scope=Channel.CANARY
+    )
+
+    await store.approve(second.digest, yes, make_submission().decision, actor="bob")
+    note = await inbox.news()
+
+    assert note is not None
+    assert "double@2 is approved by bob. A share of the sessions tries it first" in note.text
