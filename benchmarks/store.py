@@ -56,6 +56,7 @@ QUERIES = {
     "find, words of one tool": "rank tree 4242",
     "find, words of many": "parse a date in a strict way",
     "find, one word of every tenth": "matrix",
+    "find, words that all have": "a number in a way",
 }
 
 
@@ -153,6 +154,7 @@ async def in_process(
             return await store.admit(make_submission(f"new_tool_{number}"), actor="benchmark")
 
         await row("1000 x head", repeats, heads)
+        await row("offers of all, as a session begins", few, store.offers)
         await row(f"first page of {PAGE}", repeats, first_page)
         await row(f"page of {PAGE} in the middle", repeats, middle_page)
         rows += [

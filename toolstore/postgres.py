@@ -52,6 +52,15 @@ _DURABLE: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+_PLANS: Final = """
+    SELECT set_config('jit', 'off', false),
+           set_config('max_parallel_workers_per_gather', '0', false),
+           set_config('plan_cache_mode', 'force_custom_plan', false)
+"""
+"""Our queries take milliseconds: to compile them or to start workers for them takes longer. The
+driver prepares what comes often, and a plan that was made without the values, for a word that few
+tools have and one that all have, takes seconds for the second."""
+
 _SEQUENCE_OF: Final = text("SELECT pg_get_serial_sequence(:table, :column)")
 _SET_SEQUENCE: Final = text("SELECT setval(CAST(:sequence AS regclass), :to)")
 _LAST: Final = "SELECT max(sequence) FROM event"
@@ -171,6 +180,7 @@ class PostgresDatabase:
         try:
             milliseconds = max(int(self.busy_seconds * 1000), 1)
             connection.execute(f"SET lock_timeout = {milliseconds}".encode())
+            connection.execute(_PLANS.encode())
             if writes:
                 connection.execute(_DURABLE.encode())
                 connection.execute(

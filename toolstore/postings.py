@@ -10,11 +10,12 @@ summed up.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import (
     BigInteger,
@@ -42,15 +43,17 @@ from toolstore.search import LENGTH_WEIGHT, SATURATION, searchable_text, terms
 MAX_QUERY_TERMS: Final = 64
 """More words than this say no more about what is looked for; the rarest count."""
 
+SMALL: Final = 2_000
+"""In a store of at most so many documents no term is common."""
+
 _COMMON_SHARE: Final = 4
-"""A term that more than one document in so many has is common: it helps to order what the other
-terms find, and finds something itself only where they find nothing."""
+"""A term that more than one document in so many has is common: it orders what the others find."""
 
-_FEW: Final = 100
-"""In a store of fewer documents no term is common."""
+_CANDIDATES: Final = (200, 2_000)
+"""How many matches of the other terms are looked at; more only if they may change the answer."""
 
-_CANDIDATES: Final = (200, 4_000)
-"""How many matches of the rarer terms are looked at, one after the other, before all are."""
+_NEWEST: Final = 1_000
+"""So many are looked at where every term of a query is common."""
 
 _SCALE: Final = 1e9
 
@@ -116,18 +119,27 @@ def words_of(
             yield row, Counter(terms(searchable_text(*read_content(row, blobs))))
 
 
-def find(connection: Connection, query: str, limit: int) -> list[str]:
-    """Names of the best matches among the stable tools, best first; equal ones by name."""
-    asked = _asked_terms(connection, query)
+def find(connection: Connection, query: str, limit: int, *, small: int = SMALL) -> list[str]:
+    """Names of the best matches among the stable tools, best first; equal ones by name.
+
+    Terms that very many tools have only order what the others find. Where there are no others,
+    the newest tools that have the rarest of them are ranked.
+    """
+    asked = _asked_terms(connection, query, small)
     if not asked or limit < 1:
         return []
-    rare = [term for term in asked if not term.common] or asked[:1]
-    others = [term for term in asked if term not in rare]
-    for take in _CANDIDATES if others else ():
-        found = _find_by_rare(connection, rare, others, limit, max(take, 2 * limit))
-        if found is not None:
-            return found
-    return _find_by_all(connection, asked, limit)
+    telling = [term for term in asked if not term.common]
+    others = asked[len(telling) :]
+    if not others:
+        return _find_by_all(connection, asked, limit)
+    if not telling:
+        newest = _scored(asked[:1], newest=_NEWEST)
+        return _Candidates.of(connection, newest, asked[1:], _NEWEST).best(connection, limit)
+    few, enough = (max(take, 2 * limit) for take in _CANDIDATES)
+    found = _Candidates.of(connection, _scored(telling), others, few)
+    if not found.is_whole_answer(limit):
+        found = _Candidates.of(connection, _scored(telling), others, enough)
+    return found.best(connection, limit)
 
 
 def clear(connection: Connection) -> None:
@@ -169,7 +181,7 @@ class _Asked:
         return math.ceil(_SCALE * self.weight * (SATURATION + 1)) + 1
 
 
-def _asked_terms(connection: Connection, query: str) -> list[_Asked]:
+def _asked_terms(connection: Connection, query: str, small: int) -> list[_Asked]:
     """The terms of a query that the store has, the rarest first."""
     words = sorted(set(terms(query)))
     total = connection.execute(select(_total.documents, _total.length)).first()
@@ -186,14 +198,16 @@ def _asked_terms(connection: Connection, query: str) -> list[_Asked]:
             term=term,
             weight=math.log(1 + (number - matching + 0.5) / (matching + 0.5)),
             mean=mean,
-            common=number >= _FEW and matching * _COMMON_SHARE > number,
+            common=number > small and matching * _COMMON_SHARE > number,
         )
         for term, matching in sorted(found, key=lambda row: (row.documents, row.term))
     ][:MAX_QUERY_TERMS]
 
 
-def _scored(asked: Sequence[_Asked], among: Collection[int] | None = None) -> Select[Any]:
-    """Each document that has one of the terms, with its score."""
+def _scored(
+    asked: Sequence[_Asked], *, among: Collection[int] | None = None, newest: int | None = None
+) -> Select[Any]:
+    """Each document that has one of the terms, with its score: all, some, or the newest."""
     parts = []
     for term in asked:
         part = select(_posting.document, term.score(_posting).label("score")).where(
@@ -201,6 +215,8 @@ def _scored(asked: Sequence[_Asked], among: Collection[int] | None = None) -> Se
         )
         if among is not None:
             part = part.where(_posting.document.in_(among))
+        if newest is not None:
+            part = part.order_by(_posting.document.desc()).limit(newest)
         parts.append(part)
     if len(parts) == 1:
         return parts[0]
@@ -209,33 +225,41 @@ def _scored(asked: Sequence[_Asked], among: Collection[int] | None = None) -> Se
     return select(each.c.document, score).group_by(each.c.document)
 
 
-def _find_by_rare(
-    connection: Connection,
-    rare: Sequence[_Asked],
-    others: Sequence[_Asked],
-    limit: int,
-    take: int,
-) -> list[str] | None:
-    """The best of the `take` that the rare terms rank first; None where others may be as good."""
-    best = _scored(rare).subquery()
-    candidates = {
-        row.document: row.score
-        for row in connection.execute(
-            select(best.c.document, best.c.score).order_by(best.c.score.desc()).limit(take)
-        )
-    }
-    if not candidates:
-        return []
-    left_out = min(candidates.values()) + sum(term.most for term in others)
-    if others:
-        for row in connection.execute(_scored(others, tuple(candidates))):
-            candidates[row.document] += row.score
-    ranked = sorted(candidates.values(), reverse=True)
-    if len(candidates) == take and ranked[limit - 1] <= left_out:
-        return None
-    names = _names(connection, [d for d, s in candidates.items() if s >= ranked[:limit][-1]])
-    order = sorted(names, key=lambda document: (-candidates[document], names[document]))
-    return [names[document] for document in order[:limit]]
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Documents that the first terms of a query rank first, with their scores for all terms."""
+
+    scores: dict[int, int]
+    left_out: int
+    """No document that is not among them has a higher score; -1 where there is none."""
+
+    @classmethod
+    def of(
+        cls, connection: Connection, first: Select[Any], others: Sequence[_Asked], take: int
+    ) -> Self:
+        """The `take` best of `first`, and what the other terms add."""
+        ranked = first.subquery()
+        query = select(ranked.c.document, ranked.c.score).order_by(ranked.c.score.desc())
+        scores = {row.document: row.score for row in connection.execute(query.limit(take))}
+        left_out = -1
+        if len(scores) == take:
+            left_out = min(scores.values()) + sum(term.most for term in others)
+        if scores and others:
+            for row in connection.execute(_scored(others, among=tuple(scores))):
+                scores[row.document] += row.score
+        return cls(scores, left_out)
+
+    def is_whole_answer(self, limit: int) -> bool:
+        """Whether no document that was left out can be among the first `limit`."""
+        best = heapq.nlargest(limit, self.scores.values())
+        return not best or best[-1] > self.left_out
+
+    def best(self, connection: Connection, limit: int) -> list[str]:
+        """Names of the first `limit`."""
+        least = min(heapq.nlargest(limit, self.scores.values()), default=0)
+        names = _names(connection, [d for d, score in self.scores.items() if score >= least])
+        order = sorted(names, key=lambda document: (-self.scores[document], names[document]))
+        return [names[document] for document in order[:limit]]
 
 
 def _find_by_all(connection: Connection, asked: Sequence[_Asked], limit: int) -> list[str]:

@@ -49,13 +49,22 @@ words = st.sampled_from([*VERBS, *NOUNS, *WAYS, "7", "42", "number", "a", "in", 
 def test_it_ranks_as_the_index_in_memory(
     filled: Path, index: Bm25Index[str], query: str, limit: int
 ) -> None:
-    database = sqlite.SqliteDatabase(filled, 5.0)
-    with database.connect(writes=False) as connection, connection.begin():
-        found = postings.find(connection, query, limit)
+    found, expected = searched(filled, query, limit, postings.SMALL), index.search(query, limit)
 
-    expected = index.search(query, limit)
     scores = dict(index.ranked(query, TOOLS))
     # The same terms summed in another order differ in the last place, so ties may change places.
+    best = [scores[name] for name in expected]
+    assert [scores[name] for name in found] == pytest.approx(best, abs=1e-6)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(words, max_size=6).map(" ".join), st.integers(1, 20))
+def test_in_a_large_store_common_words_find_only_where_there_are_no_others(
+    filled: Path, index: Bm25Index[str], query: str, limit: int
+) -> None:
+    found, expected = searched(filled, query, limit, small=100), index.search(query, limit)
+
+    scores = dict(index.ranked(query, TOOLS))
     best = [scores[name] for name in expected[: len(found)]]
     assert [scores[name] for name in found] == pytest.approx(best, abs=1e-6)
     # What is left out has none but the words that every fourth tool has.
@@ -63,6 +72,12 @@ def test_it_ranks_as_the_index_in_memory(
     if len(found) < len(expected):
         assert common & set(query.split())
         assert set(query.split()) - common
+
+
+def searched(folder: Path, query: str, limit: int, small: int) -> list[str]:
+    database = sqlite.SqliteDatabase(folder, 5.0)
+    with database.connect(writes=False) as connection, connection.begin():
+        return postings.find(connection, query, limit, small=small)
 
 
 async def test_it_follows_what_is_approved(tmp_path: Path) -> None:
