@@ -32,6 +32,9 @@ class Redaction:
         return _struck(value, expressions) if expressions else value
 
 
+NO_REDACTION: Final = Redaction()
+
+
 def _struck(value: JsonValue, expressions: Sequence[re.Pattern[str]]) -> JsonValue:
     match value:
         case str():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from policies.outcomes import Outcome
+from policies.redaction import NO_REDACTION, Redaction
 from policies.replay import (
     SLOWER_FACTOR,
     SLOWER_SECONDS,
@@ -71,9 +72,16 @@ def _slower(before: Answer, after: Answer) -> bool:
 
 
 def run_of(
-    origin: InputOrigin, digest: str, arguments: JsonObject, answers: tuple[Answer, Answer | None]
+    origin: InputOrigin,
+    digest: str,
+    arguments: JsonObject,
+    answers: tuple[Answer, Answer | None],
+    redaction: Redaction = NO_REDACTION,
 ) -> ReplayRun:
-    """Both answers to one input, compared; no second one means that it was not taken."""
+    """Both answers to one input, compared; no second one means that it was not taken.
+
+    They are compared as they are, and kept with what `redaction` strikes out.
+    """
     before, after = answers
     difference = Difference.NOT_TAKEN if after is None else difference_of(before, after)
     if difference is Difference.SAME:
@@ -84,6 +92,10 @@ def run_of(
             detail=_WORDS[difference],
         )
     timed = difference is Difference.SLOWER
+    struck = redaction.apply(arguments)
+    arguments = struck if isinstance(struck, dict) else {}
+    before = _struck(before, redaction)
+    after = None if after is None else _struck(after, redaction)
     then = _words(before, timed=timed)
     now = "its arguments do not fit the schema" if after is None else _words(after, timed=timed)
     return ReplayRun(
@@ -95,6 +107,10 @@ def run_of(
         before=before,
         after=after,
     )
+
+
+def _struck(answer: Answer, redaction: Redaction) -> Answer:
+    return answer.model_copy(update={"value": redaction.apply(answer.value)})
 
 
 def _words(answer: Answer, *, timed: bool = False) -> str:

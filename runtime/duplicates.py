@@ -22,7 +22,8 @@ from policies.validation import validate
 from policies.value import JsonObject, canonical_json
 from runtime.analyzer import Analyzer
 from runtime.beside import answer_of, difference_of
-from runtime.replay import REPLAY_SEED, Candidate, Replayer
+from runtime.replay import Candidate, Replayer
+from runtime.replayinputs import REPLAY_SEED
 from runtime.trials import inputs_for
 from sandbox.base import Sandbox
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError

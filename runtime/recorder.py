@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +26,11 @@ WAIT_SECONDS: Final = 1.0
 MOST_WAITING: Final = 2_000
 """What comes while so many wait, because the store does not answer, is counted and let go."""
 
-_ERROR_TYPE_CHARACTERS: Final = 100
+_BUILT_IN_ERRORS: Final = frozenset(
+    name
+    for name, value in vars(builtins).items()
+    if isinstance(value, type) and issubclass(value, BaseException)
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class CallRecorder:
         self._store = store
         self._settings = profile.replay
         self._secrets = secrets
+        self._secret_names = tuple(profile.secrets)
         self._tenant = tenant
         self._clock = clock
         self._waiting: list[CallRecord] = []
@@ -111,7 +117,6 @@ class CallRecorder:
         returned = result.outcome is Outcome.RETURNED
         arguments = canonical_json(call.arguments)
         value = canonical_json(result.value) if returned else b""
-        error = result.error_type
         return CallRecord(
             version=call.version.digest,
             session=call.session,
@@ -119,7 +124,7 @@ class CallRecorder:
             arguments_digest=sha256_digest(arguments),
             result_digest=sha256_digest(value) if returned else None,
             outcome=result.outcome,
-            error_type=None if error is None else error[:_ERROR_TYPE_CHARACTERS],
+            error_type=_error_type(call),
             execute_seconds=result.timings.execute,
             total_seconds=result.timings.total,
             memory_bytes=result.usage.memory_peak_bytes,
@@ -133,7 +138,8 @@ class CallRecorder:
             return None
         if permissions.files or permissions.hosts:
             return None
-        values = (self._secrets(name) for name in permissions.secrets)
+        # Not the tool's own alone: somebody may have pasted another one into the arguments.
+        values = map(self._secrets, {*self._secret_names, *permissions.secrets})
         redaction = Redaction(
             secrets=tuple(value for value in values if value), patterns=self._settings.redact
         )
@@ -144,3 +150,13 @@ class CallRecorder:
             value=value,
             redacted=(arguments, value) != (call.arguments, call.result.value),
         )
+
+
+def _error_type(call: SeenCall) -> str | None:
+    """The exception's class, if it is built in or declared.
+
+    The tool chooses the name of any other, and could put into it what it was called with.
+    """
+    name = call.result.error_type
+    declared = call.version.source_schema.raises
+    return name if name in _BUILT_IN_ERRORS or name in declared else None

@@ -7,33 +7,27 @@ that send requests are not compared: a request that was recorded must not be sen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from policies.diversity import kind_of, most_diverse
 from policies.grants import grant_problems
-from policies.outcomes import Outcome
-from policies.replay import Answer, InputOrigin, Replay, ReplayRun
+from policies.redaction import Redaction
+from policies.replay import Answer, Replay, ReplayRun
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.validation import validate
-from policies.value import JsonObject, canonical_json, sha256_digest
+from policies.value import JsonObject
 from runtime.beside import answer_of, run_of, without_bodies
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment, image_digest
-from runtime.trials import inputs_for, quick_seconds, run_many, within
+from runtime.replayinputs import ReplayInput, replay_inputs
+from runtime.trials import quick_seconds, run_many, within
 from sandbox.base import CallOptions, ExecutionResult, Sandbox
 from sandbox.errors import PackagesRefusedError
-from toolstore.calls import MOST_LOOKED_AT, CallRecord
-from toolstore.errors import StoreDamagedError, ToolNotFoundError
-from toolstore.models import STABLE, ToolRef, ToolSummary, ToolVersion
+from toolstore.errors import StoreDamagedError
+from toolstore.models import STABLE, ToolSummary, ToolVersion
 from toolstore.store import ToolStore
 
-REPLAY_SEED: Final = 20_260_101
-"""Another one than that of the trials, so that both together see more."""
-
-_ANCESTORS: Final = 3
 _RECORDED_TIMES: Final = 4.0
 """An input may take so many times as long as it took when it was recorded."""
 
@@ -45,18 +39,6 @@ class Candidate:
     source: ToolSource
     source_schema: ToolSchema
     image: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayInput:
-    """One input, with what the predecessor made of it where that is known."""
-
-    origin: InputOrigin
-    arguments: JsonObject
-    digest: str
-    before: Answer | None = None
-    seconds: float = 0.0
-    """How long it took when it was recorded."""
 
 
 class Replayer:
@@ -87,12 +69,14 @@ class Replayer:
             return replay.model_copy(
                 update={"left_out": "it sends requests, and those are not sent again"}
             )
-        inputs = await self._inputs(old, new)
+        examples = (*old.source.examples, *new.source.examples)
+        inputs = await replay_inputs(self._store, self._settings, old, examples)
         before = await self._before(old, inputs, sandbox)
         compared = [(each, answer) for each, answer in zip(inputs, before, strict=True) if answer]
         after = await self._after(new, [each for each, _ in compared], sandbox)
+        redaction = Redaction(patterns=self._settings.redact)
         runs = [
-            run_of(each.origin, each.digest, each.arguments, (was, now))
+            run_of(each.origin, each.digest, each.arguments, (was, now), redaction)
             for (each, was), (done, now) in zip(compared, after, strict=True)
             if done
         ]
@@ -146,48 +130,6 @@ class Replayer:
         versions = await self._store.versions_of(name)
         return next((each for each in versions if each.place == STABLE), None)
 
-    async def _inputs(self, old: ToolVersion, new: Candidate) -> list[ReplayInput]:
-        """Recorded calls, the most diverse of them, and generated ones where they are few."""
-        recorded = await self._recorded(old)
-        chosen = most_diverse(
-            recorded, lambda each: kind_of([each.arguments, _kind(each)]), self._settings.runs
-        )
-        missing = self._settings.at_least - len(chosen)
-        if missing <= 0:
-            return chosen
-        examples = (*old.source.examples, *new.source.examples)
-        known = {each.digest for each in chosen}
-        generated = [
-            ReplayInput(InputOrigin.GENERATED, arguments, sha256_digest(canonical_json(arguments)))
-            for arguments in await inputs_for(
-                old.source_schema, examples, missing, seed=REPLAY_SEED
-            )
-        ]
-        return [*chosen, *(each for each in generated if each.digest not in known)]
-
-    async def _recorded(self, old: ToolVersion) -> list[ReplayInput]:
-        """One input of each kind of arguments: calls of `old`, then of those before it."""
-        found: dict[str, ReplayInput] = {}
-        version: ToolVersion | None = old
-        for _ in range(_ANCESTORS):
-            if version is None:
-                break
-            for record in await self._store.calls_of(
-                version.digest, limit=MOST_LOOKED_AT, with_body=True
-            ):
-                each = _input_of(record, of_predecessor=version is old)
-                if each is not None and not validate(each.arguments, old.source_schema.parameters):
-                    found.setdefault(each.digest, each)
-            version = await self._parent(version)
-        return list(found.values())
-
-    async def _parent(self, version: ToolVersion) -> ToolVersion | None:
-        if version.parent is None:
-            return None
-        with suppress(ToolNotFoundError, StoreDamagedError):
-            return await self._store.find(ToolRef(name=version.name, digest=version.parent))
-        return None
-
     async def _before(
         self, old: ToolVersion, inputs: Sequence[ReplayInput], sandbox: Sandbox
     ) -> list[Answer | None]:
@@ -221,30 +163,6 @@ class Replayer:
             (each.digest in answers or each.digest not in fitting, answers.get(each.digest))
             for each in inputs
         ]
-
-
-def _input_of(record: CallRecord, *, of_predecessor: bool) -> ReplayInput | None:
-    body = record.body
-    if body is None:
-        return None
-    whole = of_predecessor and not body.redacted
-    answer = Answer(
-        outcome=record.outcome,
-        value=body.value if record.outcome is Outcome.RETURNED else None,
-        error_type=record.error_type,
-        wall_seconds=record.execute_seconds,
-    )
-    return ReplayInput(
-        origin=InputOrigin.RECORDED if of_predecessor else InputOrigin.EARLIER,
-        arguments=body.arguments,
-        digest=sha256_digest(canonical_json(body.arguments)),
-        before=answer if whole else None,
-        seconds=record.execute_seconds,
-    )
-
-
-def _kind(each: ReplayInput) -> str:
-    return "" if each.before is None else each.before.outcome.value
 
 
 def _patience(inputs: Sequence[ReplayInput]) -> float:

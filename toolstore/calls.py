@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from pydantic import AwareDatetime, JsonValue, ValidationError
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 
 from policies.outcomes import Outcome
 from policies.value import JsonObject, Value, canonical_json, sha256_digest
@@ -53,6 +53,8 @@ class CallRecord(Value):
 
     outcome: Outcome
     error_type: str | None = None
+    """The exception's class; None also where the tool made up its name."""
+
     execute_seconds: float
     """From the arguments sent to the answer received."""
 
@@ -161,12 +163,6 @@ def _read(row: RowMapping) -> CallRecord | None:
         return None
 
 
-def count(connection: Connection, version: str) -> int:
-    """How many calls of a version are kept."""
-    query = select(func.count()).select_from(tables.call).where(_call.version == version)
-    return connection.scalar(query) or 0
-
-
 def problems(connection: Connection) -> Iterator[str]:
     """What is wrong with recorded calls: bodies that are not what their digests say."""
     query = (
@@ -188,37 +184,3 @@ def _fits(record: CallRecord, body: CallBody) -> bool:
         record.result_digest is None
         or sha256_digest(canonical_json(body.value)) == record.result_digest
     )
-
-
-def prune(connection: Connection, versions: Iterable[str], *, keep: int, before: datetime) -> int:
-    """Forget calls from before a time, and of `versions` all but the latest `keep`.
-
-    Returns:
-        How many calls were forgotten; bodies that no call has any more go with them.
-    """
-    gone: list[ColumnElement[bool]] = [_call.at < time_text(before)]
-    for version in sorted(set(versions)):
-        oldest_kept = connection.scalar(
-            select(_call.id)
-            .where(_call.version == version)
-            .order_by(_call.id.desc())
-            .limit(1)
-            .offset(keep - 1)
-        )
-        if oldest_kept is not None:
-            gone.append((_call.version == version) & (_call.id < oldest_kept))
-    return sum(_forget(connection, condition) for condition in gone)
-
-
-def _forget(connection: Connection, condition: ColumnElement[bool]) -> int:
-
-    bodies = set(
-        connection.scalars(select(_call.body).where(condition, _call.body.is_not(None)).distinct())
-    )
-    forgotten = connection.execute(delete(tables.call).where(condition)).rowcount
-    still_used = select(_call.body).where(_call.body == _body.digest).exists()
-    wanted = sorted(body for body in bodies if body is not None)
-    for start in range(0, len(wanted), BATCH):
-        chunk = wanted[start : start + BATCH]
-        connection.execute(delete(tables.call_body).where(_body.digest.in_(chunk), ~still_used))
-    return forgotten

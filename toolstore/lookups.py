@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from toolstore import audit, calls, forms, logbook, postings, reading
+from toolstore import audit, calls, forgetting, forms, logbook, postings, reading
 from toolstore.assemble import VersionRow
 from toolstore.attest.guard import GuardedLane
 from toolstore.channels import Offer
@@ -197,6 +197,10 @@ class Lookups:
         return await self._reads.run(
             partial(calls.latest, version=digest, limit=limit, with_body=with_body)
         )
+
+    async def calls_kept(self, which: forgetting.Which) -> tuple[forgetting.CallsKept, ...]:
+        """What is kept of recorded calls, a line a version."""
+        return await self._reads.run(partial(forgetting.kept, which=which))
 
     async def approved_alike(
         self, *, normal: str | None = None, shape: str | None = None, limit: int = 20

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
 from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
-from toolstore import calls, forms, reading, searching
+from toolstore import calls, forgetting, forms, reading, searching
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
 from toolstore.attest.keys import KeyRing
@@ -260,9 +260,19 @@ class ToolStore(Lookups):
 
         def work(connection: Connection) -> None:
             calls.add(connection, records)
-            calls.prune(connection, versions, keep=keep, before=before)
+            forgetting.prune(connection, versions, keep=keep, before=before)
 
         await self._writes.run(work)
+
+    async def forget_calls(self, which: forgetting.Which, *, bodies_alone: bool = False) -> int:
+        """Delete recorded calls, or only what went in and came out of them; of how many.
+
+        Raises:
+            StoreBusyError: nothing was deleted, and a retry mends it.
+        """
+        return await self._writes.run(
+            partial(forgetting.forget, which=which, bodies_alone=bodies_alone)
+        )
 
     async def note_form(self, digest: str, *, normal: str, shape: str) -> None:
         """Keep what finds tools equal to a version: see `policies.normal`."""

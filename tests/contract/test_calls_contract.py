@@ -12,6 +12,7 @@ from store_places import Place
 from policies.outcomes import Outcome
 from policies.value import canonical_json, sha256_digest
 from toolstore.calls import CallBody, CallRecord
+from toolstore.forgetting import Which
 from toolstore.store import ToolStore
 
 LONG_AGO = NOON - timedelta(days=1000)
@@ -80,6 +81,35 @@ async def test_a_body_stays_as_long_as_a_call_has_it(store: ToolStore) -> None:
 
     (left,) = await store.calls_of(version, limit=10, with_body=True)
     assert left.body == CallBody(arguments={"number": 1}, value=2)
+
+
+async def test_calls_are_deleted_on_request(store: ToolStore) -> None:
+    one, other = await version_in(store), await version_in(store, "treble")
+    theirs = record(one, 1).model_copy(update={"session": "session-2", "tenant": "bob"})
+    await keep(store, record(one, 1), theirs, record(one, 2, days=3), record(other, 1))
+    assert [(each.name, each.calls, each.bodies) for each in await store.calls_kept(Which())] == [
+        ("double", 3, 3),
+        ("treble", 1, 1),
+    ]
+
+    assert await store.forget_calls(Which(session="session-1", name="double")) == 2
+    assert await store.calls_of(one, limit=9) == (theirs,)  # its body was another's as well
+    assert await store.forget_calls(Which(tenant="bob", version=other)) == 0
+    assert await store.forget_calls(Which(tenant="bob"), bodies_alone=True) == 1
+    assert await store.calls_of(one, limit=9) == (theirs.model_copy(update={"body": None}),)
+    assert await store.forget_calls(Which(before=NOON + timedelta(days=1))) == 2
+    assert await store.calls_kept(Which()) == ()
+    assert (await store.verify()).intact
+
+
+async def test_nothing_of_a_deleted_call_is_left(place: Place, store: ToolStore) -> None:
+    version = await version_in(store)
+    await keep(store, record(version, 1), record(version, 2), record(version, 2, days=1))
+    await store.forget_calls(Which(before=NOON + timedelta(hours=1)))
+    ((calls, bodies),) = place.query(
+        "SELECT (SELECT count(*) FROM call), (SELECT count(*) FROM call_body)"
+    )
+    assert (calls, bodies) == (1, 1)
 
 
 async def test_only_approved_versions_of_that_form_are_found(store: ToolStore) -> None:

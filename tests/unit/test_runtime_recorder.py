@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from factories import NOON, make_source, make_submission
+from factories import NOON, make_schema, make_source, make_submission
 from pydantic import JsonValue
 
 from policies.config import PolicyProfile, load_profile
@@ -16,6 +17,7 @@ from policies.permissions import Permissions
 from policies.value import JsonObject
 from runtime import recorder as recording
 from runtime.recorder import CallRecorder, SeenCall
+from runtime.replayinputs import ReplayInput, replay_inputs
 from sandbox.base import ExecutionResult, Posture
 from toolstore.models import ToolVersion
 from toolstore.store import ToolStore
@@ -148,3 +150,59 @@ async def test_secrets_of_the_tool_are_struck_out_and_requests_are_not_kept(stor
     assert of_secret.body is not None
     assert of_secret.body.redacted
     assert "s3cret" not in of_secret.model_dump_json()
+
+
+async def test_a_secret_of_another_tool_is_struck_out_too(store: ToolStore):
+    version = await store.admit(make_submission(), actor="ada")
+    granted = 'bodies = true\n[secrets.KEY]\nhosts = ["https://a.example/"]\nheader = "X-Key"'
+    records = recorder(store, granted)
+    records.note(seen(version, {"text": "pasted: s3cret-value"}))
+    await records.close()
+    (call,) = await store.calls_of(version.digest, limit=1)
+    assert "s3cret" not in call.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("ValueError", "ValueError"), ("TooOld", "TooOld"), ("Alice_1980_12_31", None)],
+)
+async def test_a_made_up_name_of_an_exception_carries_nothing_out(
+    store: ToolStore, name: str, kept: str | None
+):
+    """What a tool was called with could stand in it, where the policy keeps no bodies."""
+    schema = make_schema().model_copy(update={"raises": ("TooOld",)})
+    made = make_submission(schema=schema)
+    version = await store.admit(made, actor="ada")
+    records = recorder(store, "bodies = false")
+    call = seen(version, {"number": 1})
+    raised = {"outcome": Outcome.RAISED, "value": None, "error_type": name}
+    records.note(replace(call, result=call.result.model_copy(update=raised)))
+    await records.close()
+    (record,) = await store.calls_of(version.digest, limit=1)
+    assert record.error_type == kept
+
+
+# -- what a replay makes of it -------------------------------------------------------------------
+
+
+async def used(store: ToolStore, version: ToolVersion, text: str) -> list[ReplayInput]:
+    return await replay_inputs(store, profile(text + "\nat_least = 0").replay, version, ())
+
+
+async def test_a_replay_uses_bodies_as_the_policy_in_force_says(store: ToolStore):
+    schema = make_schema("double", properties={"text": {"type": "string"}})
+    version = await store.admit(make_submission(schema=schema), actor="ada")
+    records = recorder(store)
+    records.note(seen(version, {"text": "ask ada@example.org"}))
+    records.note(seen(version, {"text": "plain"}, "ada@example.org"))
+    await records.close()
+
+    assert await used(store, version, "bodies = false") == []
+    whole = await used(store, version, "bodies = true")
+    assert [each.before is not None for each in whole] == [True, True]
+    struck = await used(store, version, "bodies = true\nredact = ['[^ @]+@[^ @]+']")
+    assert {str(each.arguments) for each in struck} == {
+        "{'text': 'ask [redacted]'}",
+        "{'text': 'plain'}",
+    }
+    assert [each.before for each in struck] == [None, None]  # both versions are run on it

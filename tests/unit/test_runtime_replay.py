@@ -86,6 +86,14 @@ def test_what_the_author_reads_names_no_input_of_other_callers():
     assert run.detail in recorded.model_copy(update={"runs": (*recorded.runs, run)}).summary
 
 
+def test_evidence_keeps_no_answer_that_the_policy_strikes_out():
+    mail = Redaction(patterns=(r"[^ @]+@[^ @]+",))
+    answers = (returned("ada@example.org"), returned("bob@example.org"))
+    run = run_of(InputOrigin.RECORDED, "sha256:0", {"of": "eve@example.org"}, answers, mail)
+    assert run.difference is Difference.DIFFERS  # compared as they are
+    assert "example.org" not in run.model_dump_json()
+
+
 def judged(verdict: Verdict, found: Replay | None, *, approved: bool = False) -> Verdict:
     source, schema = make_source(), make_schema()
     evidence = make_evidence(source, schema).model_copy(update={"replay": found})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from policies.display import escape_text
-from runtime.cli import storechecks, storekeys
+from runtime.cli import storecalls, storechecks, storekeys
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import AsJson, json_of, print_json, print_lines
 from runtime.errors import ExitCode
@@ -18,12 +18,11 @@ from runtime.errors import ExitCode
 if TYPE_CHECKING:
     from policies.value import JsonObject
 
-app = typer.Typer(
-    no_args_is_help=True, help="Check the store and its signatures, migrate it, copy it elsewhere."
-)
+app = typer.Typer(no_args_is_help=True, help="Check, sign, migrate and copy the store of tools.")
 app.command()(storechecks.verify)
 app.command()(storechecks.checkpoint)
 app.command()(storechecks.sign)
+app.command()(storecalls.calls)
 app.add_typer(storekeys.app, name="keys")
 
 _STEP_SECONDS = 0.5
@@ -39,7 +38,7 @@ def migrate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the tables to this program's revision, and say what is done.
+    """Bring the tables to this program's revision.
 
     A store in a folder is migrated when it is opened. One on a server waits for this command,
     because older programs cannot use it afterwards.
@@ -80,9 +79,9 @@ def copy(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a whole store into an empty place, verified on both sides, or nothing.
+    """Copy a whole store into an empty place, or nothing of it.
 
-    Signatures are checked with the keys of this home.
+    It is verified on both sides, and signatures with the keys of this home.
 
     Keep passwords in ~/.pgpass or PGPASSWORD: other users can see the command line.
     """
