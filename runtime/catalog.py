@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from runtime.loader import LoadedTool, ToolLoader
 from runtime.messages import ToolSpec
 from toolstore.errors import ToolNotCallableError
 from toolstore.models import ToolRef
 from toolstore.search import Bm25Index, searchable_text
-
-if TYPE_CHECKING:
-    from runtime.loader import LoadedTool, ToolLoader
 
 
 class SessionTools:
@@ -19,16 +16,17 @@ class SessionTools:
 
     def __init__(self, loader: ToolLoader, session: str) -> None:
         self._loader = loader
+        self._offers = loader.offers
         self._session = session
         self._pins: dict[str, str] = {}
         self._head = -1
 
     async def refresh(self) -> None:
         """Notice what changed in the store, the pins of this session included."""
-        await self._loader.refresh()
-        if self._loader.head != self._head:
-            self._pins = await self._loader.pins(self._session)
-            self._head = self._loader.head
+        await self._offers.refresh()
+        if self._offers.head != self._head:
+            self._pins = await self._offers.pins(self._session)
+            self._head = self._offers.head
 
     async def get(self, name: str) -> LoadedTool | None:
         """What `name` means in this session, verified as it is loaded; None where it means nothing.
@@ -38,7 +36,7 @@ class SessionTools:
             StoreDamagedError: The stored bytes are not what was approved.
         """
         pin = self._pins.get(name)
-        digest = self._loader.chosen(name, self._session, pin)
+        digest = self._offers.chosen(name, self._session, pin)
         if digest is None:
             return None
         try:
@@ -59,13 +57,13 @@ class SessionTools:
 
     def names(self) -> Sequence[str]:
         """Names that mean something in this session."""
-        return self._loader.names_for(self._session, self._pins)
+        return self._offers.names_for(self._session, self._pins)
 
     async def _own_matches(self, query: str, known: set[str]) -> list[ToolSpec]:
         """Matches among what has no stable version: the index of all is of those alone."""
         specs: dict[str, ToolSpec] = {}
         index: Bm25Index[str] = Bm25Index()
-        for name in set(self.names()) - set(self._loader.names()) - known:
+        for name in set(self.names()) - set(self._offers.names()) - known:
             if (tool := await self.get(name)) is not None:
                 specs[name] = tool.spec
                 version = tool.version

@@ -18,6 +18,7 @@ from runtime.admission import Admission
 from runtime.analyzer import Analyzer
 from runtime.artefacts import ArtefactStore
 from runtime.budgets import Budget
+from runtime.catalog import SessionTools
 from runtime.define_tool import DefineTool
 from runtime.equipment import Equipment
 from runtime.errors import ModelUnavailableError, UsageError
@@ -103,13 +104,13 @@ class Runtime:
             sandbox=self.sandbox,
             store=store,
             equipment=equipment,
-            composition=self.loader.composition,
+            composition=self.loader.runner.composition,
             clock=_now,
         )
         self.desk = ReviewDesk(
             store=store,
             equipment=equipment,
-            composition=self.loader.composition,
+            composition=self.loader.runner.composition,
             sandbox=self.sandbox,
             package_folder=settings.home / "sandbox",
             clock=_now,
@@ -177,14 +178,14 @@ class Runtime:
             UsageError: There are files, and it reads none.
             SandboxError: The sandbox failed.
         """
-        await self.loader.refresh()
-        version = await self.loader.resolve(_parse(ref))
+        await self.loader.offers.refresh()
+        version = await self.loader.offers.find(_parse(ref))
         if files and "input" not in version.source.permissions.files:
             raise UsageError(
                 f"{version.ref} does not read files (its permissions.files has no 'input'), so "
                 f"{', '.join(files)} would be ignored; nothing was run. Leave them out"
             )
-        return await self.loader.call(version, arguments, files=files)
+        return await self.loader.runner.call(version, arguments, files=files)
 
     async def retest(self, ref: str, *, on_event: AdmissionListener = ignore_progress) -> Proof:
         """Run the trials of a stored version again; changes nothing."""
@@ -256,7 +257,7 @@ class Runtime:
 
     async def search(self, query: str, limit: int) -> Sequence[ToolSpec]:
         """The approved tools that match `query` best."""
-        await self.loader.refresh()
+        await self.loader.offers.refresh()
         return await self.loader.search(query, limit)
 
     def session(  # noqa: PLR0913 - each argument is an independent choice with a default
@@ -319,7 +320,7 @@ class Runtime:
         return Toolset(
             builtins=(DefineTool(self._define_for_session, self.policy),),
             host_tools=host_tools,
-            catalog=self.loader.for_session(session_id),
+            catalog=SessionTools(self.loader, session_id),
             size=self.settings.toolset_size,
         )
 
@@ -337,7 +338,7 @@ class Runtime:
 
     async def _prepare(self) -> None:
         sandbox_is_there = self._given_sandbox is not None or self._opened_sandbox is not None
-        if not (sandbox_is_there or self.loader.names()):
+        if not (sandbox_is_there or self.loader.offers.names()):
             return  # no call is in sight: a question may need no sandbox at all
         nothing = Program(code="", function="", limits=self.policy.run)
         with suppress(SandboxError):  # whoever needs it will be told

@@ -140,7 +140,7 @@ async def quick(runtime: Runtime) -> Runtime:
     """The same rules with short runs, so that what never ends ends soon."""
     run = runtime.policy.run.model_copy(update={"wall_seconds": 2.0})
     profile = runtime.policy.model_copy(update={"run": run})
-    runtime.loader._equipment = replace(runtime.loader._equipment, profile=profile)
+    runtime.loader.runner._equipment = replace(runtime.loader.runner._equipment, profile=profile)
     return runtime
 
 

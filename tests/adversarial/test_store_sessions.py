@@ -59,10 +59,10 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 
 async def test_a_row_that_undoes_a_revocation_lets_no_loaded_tool_run(host: Host) -> None:
     version = await host.admit("double")
-    await host.loader.refresh()
+    await host.loader.offers.refresh()
     loaded = await host.loader.load(ToolRef(name="double", digest=version.digest))
     with pytest.raises(SandboxAskedForError):
-        await host.loader.call(loaded.version, {"number": 2})
+        await host.loader.runner.call(loaded.version, {"number": 2})
 
     await host.store.revoke(version.digest, actor="bob", reason="wrong")
     host.place.tamper("UPDATE version_state SET state = 'approved'")
@@ -72,6 +72,6 @@ async def test_a_row_that_undoes_a_revocation_lets_no_loaded_tool_run(host: Host
     )
 
     with pytest.raises(StoreDamagedError, match="its state is kept as approved"):
-        await host.loader.call(loaded.version, {"number": 2})
+        await host.loader.runner.call(loaded.version, {"number": 2})
     with pytest.raises(StoreDamagedError, match="its state is kept as approved"):
         await host.loader.load(ToolRef(name="double", digest=version.digest))

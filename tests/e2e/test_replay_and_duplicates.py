@@ -162,7 +162,7 @@ async def test_a_tool_that_is_there_is_the_answer(runtime: Runtime):
     assert "gave the same answers on" in results[2]
     assert "Admitted as two_more@1" in results[3]
     assert '"result":42' in results[4]
-    assert set(runtime.loader.names()) == {"plus_two", "two_more"}
+    assert set(runtime.loader.offers.names()) == {"plus_two", "two_more"}
 
 
 async def test_what_only_looks_alike_and_new_versions_are_no_duplicates(runtime: Runtime):

@@ -11,6 +11,7 @@ from factories import IMAGE, allowed, make_evidence, make_schema, make_source, m
 from policies.decision import Channel
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Finding, Severity, Stage
+from runtime.catalog import SessionTools
 from runtime.errors import UsageError
 from runtime.profiles import read_profile
 from runtime.redecision import Redecision, decide_again
@@ -79,7 +80,7 @@ async def test_a_waiver_is_a_way_out_of_quarantine_until_it_ends(runtime: Runtim
     out = await waive(runtime)
 
     assert (out.state, out.place) == (Lifecycle.APPROVED, STABLE)
-    assert (await runtime.loader.resolve(ToolRef(name="double"))).digest == out.digest
+    assert (await runtime.loader.offers.find(ToolRef(name="double"))).digest == out.digest
     later = out.waivers[0].expires_at
     assert not decide_again(out, runtime.equipment, later).allowed
     afterwards = Redecision(runtime.store, runtime.equipment, lambda: later)
@@ -115,7 +116,7 @@ async def test_each_session_finds_what_it_may_call_and_nothing_else(runtime: Run
     mine = Terms(channel=Channel.SESSION)
     await runtime.store.admit(sound(runtime, "shared_adder"), actor="ada")
     await runtime.store.admit(sound(runtime, "own_adder"), actor="ada", terms=mine)
-    author, other = runtime.loader.for_session("session-1"), runtime.loader.for_session("b")
+    author, other = (SessionTools(runtime.loader, name) for name in ("session-1", "b"))
     for session in (author, other):
         await session.refresh()
 
@@ -131,7 +132,7 @@ async def test_a_session_that_is_pinned_to_what_was_revoked_is_told(runtime: Run
     version = await runtime.store.admit(sound(runtime, "double"), actor="ada")
     life = runtime.store.lifecycle
     await life.pin(version.ref, session="s", actor="bob", reason="works")
-    session = runtime.loader.for_session("s")
+    session = SessionTools(runtime.loader, "s")
     await session.refresh()
     assert await session.get("double") is not None
 

@@ -37,11 +37,11 @@ async def test_a_damaged_tool_hides_no_other_and_what_is_new_is_found(tmp_path: 
             connection.execute("UPDATE blob SET bytes = 'x' WHERE digest = ?", [source])
         tools = loader(store)
         try:
-            await tools.refresh()
+            await tools.offers.refresh()
             assert [spec.name for spec in await tools.search("dates", 5)] == ["format_date"]
 
             await store.admit(make_submission("compare_dates"), actor="ada")
-            await tools.refresh()
+            await tools.offers.refresh()
             found = {spec.name for spec in await tools.search("date", 5)}
             assert found == {"format_date", "compare_dates"}
             await store.revoke(ToolRef(name="compare_dates"), actor="bob", reason="wrong")
@@ -56,13 +56,13 @@ async def test_what_is_refreshed_by_parts_is_what_is_read_whole(tmp_path: Path):
     canary = Terms(channel=Channel.CANARY, weight=0.5)
 
     async def check(store: ToolStore, tools: ToolLoader) -> None:
-        await tools.refresh()
+        await tools.offers.refresh()
         fresh = loader(store)
-        await fresh.refresh()
-        assert set(tools.names()) == set(fresh.names())
+        await fresh.offers.refresh()
+        assert set(tools.offers.names()) == set(fresh.offers.names())
         for name in ("one_tool", "other_tool"):
-            seen = [tools.chosen(name, session) for session in sessions]
-            assert seen == [fresh.chosen(name, session) for session in sessions]
+            seen = [tools.offers.chosen(name, session) for session in sessions]
+            assert seen == [fresh.offers.chosen(name, session) for session in sessions]
         await fresh.close()
 
     async with await ToolStore.open(tmp_path) as store:
@@ -86,7 +86,7 @@ async def test_what_is_refreshed_by_parts_is_what_is_read_whole(tmp_path: Path):
             with tampering(tmp_path) as connection:
                 connection.execute("UPDATE event SET reason = 'better' WHERE sequence > 8")
             await store.admit(make_submission("third_tool"), actor="ada")
-            await tools.refresh()
-            assert "one_tool" in tools.names()
+            await tools.offers.refresh()
+            assert "one_tool" in tools.offers.names()
         finally:
             await tools.close()

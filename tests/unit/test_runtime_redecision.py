@@ -115,7 +115,7 @@ async def test_what_no_longer_passes_is_quarantined_with_the_reason(store: ToolS
     await store.admit(submission(profile()), actor="ada")
 
     with pytest.raises(ToolNotCallableError, match="the policy changed") as caught:
-        await loader(store, stricter()).resolve(ToolRef(name="double"))
+        await loader(store, stricter()).offers.find(ToolRef(name="double"))
 
     assert "at least 2 wanted" in str(caught.value)
     version = await store.find(ToolRef(name="double"))
@@ -133,7 +133,7 @@ async def test_a_version_that_passes_is_told_once_for_each_policy(store: ToolSto
 
     for policy in (laxer, other, laxer, profile(), other):
         for _ in range(2):
-            version = await loader(store, policy).resolve(ToolRef(name="double"))
+            version = await loader(store, policy).offers.find(ToolRef(name="double"))
             assert version.state is Lifecycle.APPROVED
 
     assert (await types(store)).count(EventType.REDECIDED) == 2
@@ -144,7 +144,7 @@ async def test_many_sessions_at_once_make_one_entry(store: ToolStore):
     policy = profile(run={"pids": 32})
 
     loaders = [loader(store, policy) for _ in range(10)]
-    await asyncio.gather(*(each.resolve(ToolRef(name="double")) for each in loaders))
+    await asyncio.gather(*(each.offers.find(ToolRef(name="double")) for each in loaders))
 
     assert (await types(store)).count(EventType.REDECIDED) == 1
 
@@ -154,7 +154,7 @@ async def test_many_sessions_at_once_set_it_aside_once(store: ToolStore):
 
     loaders = [loader(store, stricter()) for _ in range(5)]
     found = await asyncio.gather(
-        *(each.resolve(ToolRef(name="double")) for each in loaders), return_exceptions=True
+        *(each.offers.find(ToolRef(name="double")) for each in loaders), return_exceptions=True
     )
 
     assert all(isinstance(each, ToolNotCallableError) for each in found)
@@ -177,7 +177,7 @@ async def test_the_same_policy_looks_at_nothing_again(store: ToolStore):
     await store.admit(submission(profile()), actor="ada")
     before = store.head()
 
-    await loader(store, profile()).resolve(ToolRef(name="double"))
+    await loader(store, profile()).offers.find(ToolRef(name="double"))
 
     assert store.head() == before
 
@@ -194,7 +194,7 @@ async def test_a_tool_that_does_not_pass_is_not_offered_and_the_others_are(store
     )
     await store.admit(two, actor="ada")
     tools = loader(store, stricter())
-    await tools.refresh()
+    await tools.offers.refresh()
 
     assert await tools.get("double") is None
     assert await tools.get("triple") is not None
@@ -238,14 +238,14 @@ async def test_what_was_set_aside_for_a_person_comes_back_by_a_person(store: Too
     policy = profile(admission={"review": "always", "author_may_approve": False})
     version = await store.admit(submission(profile()), actor="ada")
     with pytest.raises(ToolNotCallableError, match="waiting for review"):
-        await loader(store, policy).resolve(ToolRef(name="double"))
+        await loader(store, policy).offers.find(ToolRef(name="double"))
     desk = desk_of(store, policy)
     with pytest.raises(UsageError, match="author"):
         await desk.decide(version.digest, Vote.APPROVE, principal="ada")
 
     await desk.decide(version.digest, Vote.APPROVE, principal="bob")
 
-    found = await loader(store, policy).resolve(ToolRef(name="double"))
+    found = await loader(store, policy).offers.find(ToolRef(name="double"))
     assert found.state is Lifecycle.APPROVED
     assert found.decision.policy_digest == policy.digest
 
@@ -307,7 +307,7 @@ async def test_a_kept_policy_that_was_changed_is_damage(store: ToolStore, tmp_pa
         with pytest.raises(StoreDamagedError, match="not what it says"):
             await stored_policy(again, policy.digest)
         with pytest.raises(StoreDamagedError, match="not what it says"):
-            await loader(again, policy).resolve(ToolRef(name="double"))
+            await loader(again, policy).offers.find(ToolRef(name="double"))
         assert not (await again.verify()).intact
 
 
@@ -321,7 +321,7 @@ async def test_who_may_not_call_is_told_by_which_rule(store: ToolStore):
     )
     await store.admit(submission(policy), actor="ada")
     tools = loader(store, policy)
-    await tools.refresh()
+    await tools.offers.refresh()
     tool = await tools.get("double")
     assert tool is not None
 

@@ -379,12 +379,12 @@ async def test_a_yes_that_has_expired_stops_the_next_call(tmp_path: Path) -> Non
         loaded = await store.version(version.digest)
         moment[0] = now
 
-        outcome = await loader.call(loaded, {"number": 2})
+        outcome = await loader.runner.call(loaded, {"number": 2})
 
         assert outcome.is_error
         assert "the approval of bob ended" in str(outcome.content)
         assert (await store.version(version.digest)).state is Lifecycle.QUARANTINED
         assert [line.votes for line in await desk.queue(reader="bob")] == [0]
         assert (await desk.decide(version.digest, Vote.APPROVE, principal="cat")).settled
-        assert (await loader.find(loaded.ref)).state is Lifecycle.APPROVED
+        assert (await loader.offers.find(loaded.ref)).state is Lifecycle.APPROVED
         await loader.close()
