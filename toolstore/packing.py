@@ -10,8 +10,9 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from policies.statements import ROLE_OF, Kind, bundle_statement
+from policies.statements import ROLE_OF, Kind
 from policies.value import JsonObject
+from policies.vouching import bundle_statement
 from toolstore import logbook, reading, tables
 from toolstore.assemble import VersionRow, details_of, evidence_digest
 from toolstore.attest.guard import Guard, guard_of

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from factories import NOON, make_submission
 from pydantic import SecretStr
 
-from policies.statements import Kind, Role, checkpoint_statement
+from policies.statements import Kind, Role
+from policies.vouching import checkpoint_statement
 from toolstore.attest.envelopes import open_envelope
 from toolstore.attest.errors import KeysError
 from toolstore.attest.keys import KeyRing

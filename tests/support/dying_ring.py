@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from policies.statements import Kind, Role, checkpoint_statement
+from policies.statements import Kind, Role
+from policies.vouching import checkpoint_statement
 from toolstore.attest.envelopes import open_envelope
 from toolstore.attest.errors import KeysError
 from toolstore.attest.keys import KeyRing, utc_now

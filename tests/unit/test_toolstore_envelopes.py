@@ -12,15 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as Dsse
 
-from policies.statements import (
-    PAYLOAD_TYPE,
-    Kind,
-    Role,
-    Statement,
-    checkpoint_statement,
-    make_statement,
-)
+from policies.statements import PAYLOAD_TYPE, Kind, Role, Statement, make_statement
 from policies.value import JsonObject, canonical_json, sha256_digest
+from policies.vouching import checkpoint_statement
 from toolstore.attest.envelopes import MAX_ENVELOPE_BYTES, open_envelope, seal_statement
 from toolstore.attest.errors import AttestationError, Flaw
 from toolstore.attest.keys import KeyRing

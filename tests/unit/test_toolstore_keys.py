@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from factories import NOON
 from securesystemslib.signer import SSlibKey
 
-from policies.statements import Kind, Role, checkpoint_statement
+from policies.statements import Kind, Role
 from policies.value import JsonObject
+from policies.vouching import checkpoint_statement
 from toolstore.attest.envelopes import open_envelope
 from toolstore.attest.errors import KeysError
 from toolstore.attest.keyfolder import RING_NAME

@@ -22,15 +22,9 @@ from storekit import tampering
 
 from policies.decision import Approval, Decision
 from policies.signatures import SignatureSettings
-from policies.statements import (
-    Kind,
-    Role,
-    Statement,
-    admission_statement,
-    checkpoint_statement,
-    review_statement,
-)
+from policies.statements import Kind, Role, Statement
 from policies.value import canonical_json, sha256_digest
+from policies.vouching import admission_statement, checkpoint_statement, review_statement
 from toolstore import reading
 from toolstore.attest import seals
 from toolstore.attest.chain import Kept, read_chain

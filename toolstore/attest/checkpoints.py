@@ -18,8 +18,9 @@ from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
-from policies.statements import CheckpointPredicate, Kind, checkpoint_statement
+from policies.statements import CheckpointPredicate, Kind
 from policies.value import sha256_digest
+from policies.vouching import checkpoint_statement
 from toolstore import logbook, tables
 from toolstore.attest.envelopes import open_envelope
 from toolstore.attest.errors import AttestationError, Flaw, RolledBackError, UnsignedError

@@ -11,17 +11,14 @@ from typing import TypeVar
 from sqlalchemy import Connection, insert, select
 
 from policies.evidence import Evidence
-from policies.statements import (
-    Kind,
-    ReviewPredicate,
-    Statement,
+from policies.statements import Kind, ReviewPredicate, Statement, value_digest
+from policies.value import Value, sha256_digest
+from policies.vouching import (
     admission_statement,
     evidence_statements,
     rejection_statement,
     review_statement,
-    value_digest,
 )
-from policies.value import Value, sha256_digest
 from toolstore import logbook, tables
 from toolstore.attest import seals
 from toolstore.attest.checkpoints import sign_checkpoint
