@@ -69,19 +69,14 @@ async def test_processes_on_one_server_lose_nothing(postgres_url: str) -> None:
 
 
 @pytest.mark.heavy
-def test_a_killed_writer_leaves_a_server_whole(empty_url: str) -> None:
-    found = run("store_killing.py", empty_url, 151, 1)
+@pytest.mark.timeout(1800)
+def test_a_writer_on_a_server_killed_at_every_point_of_every_step(empty_url: str) -> None:
+    found = run("store_killing.py", empty_url, 1, 100)
 
+    print(found)
     assert found["problems"] == []
-    assert found["killed"] >= 3
-
-
-@pytest.mark.heavy
-def test_a_writer_on_a_server_killed_at_every_statement(empty_url: str) -> None:
-    found = run("store_killing.py", empty_url, 1, 60)
-
-    assert found["problems"] == []
-    assert found["killed"] >= 150
+    assert found["killed"] >= 1500
+    assert found["longest_wait_seconds"] < 2.0
 
 
 async def test_a_server_that_comes_back_is_worked_with_again(

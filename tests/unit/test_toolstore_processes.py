@@ -91,16 +91,19 @@ async def test_the_same_submission_from_fifty_tasks_is_one_version(tmp_path: Pat
             await store.close()
 
 
-def test_a_killed_writer_leaves_each_version_whole_or_not_at_all(tmp_path: Path) -> None:
-    found = run("store_killing.py", tmp_path, 31, 6)
+def test_a_killed_writer_leaves_what_was_before_or_what_comes_after(tmp_path: Path) -> None:
+    found = run("store_killing.py", tmp_path, 23, 1, 11)
 
     assert found["problems"] == []
-    assert found["killed"] >= 15
+    assert found["killed"] >= 8
 
 
 @pytest.mark.heavy
-def test_a_writer_killed_at_every_statement(tmp_path: Path) -> None:
-    found = run("store_killing.py", tmp_path, 1, 60)
+@pytest.mark.timeout(1800)
+def test_a_writer_killed_at_every_point_of_every_step(tmp_path: Path) -> None:
+    found = run("store_killing.py", tmp_path, 1, 100)
 
+    print(found)
     assert found["problems"] == []
-    assert found["killed"] >= 150
+    assert found["killed"] >= 1500
+    assert found["longest_wait_seconds"] < 2.0
