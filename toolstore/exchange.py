@@ -7,27 +7,25 @@ is the word of others: shown, and never counted.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from pydantic import AwareDatetime, ValidationError
-from sqlalchemy import ColumnElement, Connection, select
+from pydantic import AwareDatetime
+from sqlalchemy import ColumnElement, Connection
 
 from policies.statements import Role, Statement
 from policies.value import Value, sha256_digest
 from toolstore import logbook, packing, reading, tables
 from toolstore.attest.guard import guard_of
-from toolstore.attest.trust import TrustedKey
 from toolstore.blobs import put_blobs, read_raw_blobs
 from toolstore.bundle import SealedStatement
 from toolstore.bundlecheck import check_bundle, check_document
+from toolstore.bundlereader import Trust
 from toolstore.bundlereport import BundleReport, Line, Standing
 from toolstore.commit import Commit
-from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType
 from toolstore.lane import Lane
 from toolstore.models import ToolRef, ToolVersion
@@ -101,7 +99,7 @@ class Exchange:
                 return None
             version = reading.load(connection, row)
             document = packing.document_of(connection, row, version, guard)
-            return check_document(document, trusted_keys(connection), at=self.clock())
+            return check_document(document, trust_of(connection), at=self.clock())
 
         return await self.reads.run(work)
 
@@ -118,7 +116,7 @@ class Exchange:
         """What holds of a bundle, given the keys that this store trusts."""
 
         def work(connection: Connection) -> BundleReport:
-            return check_bundle(content, trusted_keys(connection), at=self.clock())
+            return check_bundle(content, trust_of(connection), at=self.clock())
 
         return await self.reads.run(work)
 
@@ -136,14 +134,17 @@ class Exchange:
         return await self.reads.run(partial(_words, digest=version.digest, at=self.clock()))
 
 
-def trusted_keys(connection: Connection) -> dict[str, TrustedKey]:
-    """The keys that the store trusts, by their identity; none in a store without keys."""
+def trust_of(connection: Connection) -> Trust:
+    """The keys that the store trusts, and those that it must not; none in a store without keys."""
     guard = guard_of(connection)
-    return {} if guard is None else {key.keyid: key for key in guard.ring.ring().keys}
+    if guard is None:
+        return Trust({})
+    ring = guard.ring.ring()
+    return Trust({key.keyid: key for key in ring.keys}, frozenset(ring.distrusted))
 
 
 def _signatures(connection: Connection, digests: Sequence[str]) -> dict[str, Signed]:
-    trusted = trusted_keys(connection)
+    trusted = trust_of(connection).keys
     found: dict[str, Signed] = {}
     for digest, content in packing.envelopes_of(connection, digests).items():
         envelope = SealedStatement.model_validate_json(content)
@@ -177,35 +178,21 @@ def _keep(writer: Writer, digest: str, content: bytes) -> ToolVersion:
 def _words(connection: Connection, digest: str, at: datetime) -> tuple[OthersWord, ...]:
     listed = _listed(connection, tables.event.c.version == digest)
     files = read_raw_blobs(connection, [bundle for _, _, bundle in listed])
-    trusted = trusted_keys(connection)
+    trust = trust_of(connection)
     return tuple(
-        OthersWord(at=came, actor=actor, bundle=bundle, report=_report(files, bundle, trusted, at))
+        OthersWord(at=came, actor=actor, bundle=bundle, report=_report(files, bundle, trust, at))
         for came, actor, bundle in listed
     )
 
 
-def _report(
-    files: Mapping[str, bytes], bundle: str, trusted: Mapping[str, TrustedKey], at: datetime
-) -> BundleReport:
+def _report(files: Mapping[str, bytes], bundle: str, trust: Trust, at: datetime) -> BundleReport:
     """What holds of a kept file; what is damaged of it is said, for nothing rests on it."""
     content = files.get(bundle)
     problem = "it is missing" if content is None else "it is not the file that came"
     if content is not None and sha256_digest(content) == bundle:
-        return check_bundle(content, trusted, at=at)
+        return check_bundle(content, trust, at=at)
     line = Line(part="file", standing=Standing.BROKEN, detail=f"{bundle}: {problem} in this store")
     return BundleReport(ref=None, digest=None, format=None, lines=(line,))
-
-
-def problems(connection: Connection) -> Iterator[str]:
-    """Files that the log names and the store has not: for the audit, which reads all other bytes.
-
-    Nothing where the log cannot be read: what is wrong with it is found elsewhere.
-    """
-    with suppress(StoreDamagedError, ValidationError):
-        for _, _, bundle in _listed(connection):
-            kept = select(tables.blob.c.digest).where(tables.blob.c.digest == bundle)
-            if connection.scalar(kept) is None:
-                yield f"{bundle} is missing"
 
 
 def _listed(

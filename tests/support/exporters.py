@@ -17,6 +17,7 @@ from policies.value import JsonObject, canonical_json
 from toolstore.attest.keys import KeyRing
 from toolstore.attest.trust import TrustedKey
 from toolstore.bundlecheck import check_bundle
+from toolstore.bundlereader import Trust
 from toolstore.bundlereport import BundleReport
 from toolstore.models import Submission, ToolVersion
 from toolstore.store import ToolStore
@@ -34,7 +35,8 @@ class Exported:
         self.keys = keys
 
     def report(self, content: bytes | None = None, keys: Keys | None = None) -> BundleReport:
-        return check_bundle(content or self.content, self.keys if keys is None else keys, at=NOW)
+        trust = Trust(self.keys if keys is None else keys)
+        return check_bundle(content or self.content, trust, at=NOW)
 
     def changed(self, change: Callable[[JsonObject], None]) -> bytes:
         document = json.loads(self.content)

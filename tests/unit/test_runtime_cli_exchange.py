@@ -267,7 +267,7 @@ async def test_what_others_said_is_kept_and_counts_for_nothing(exported: Exporte
 @pytest.mark.parametrize(
     ("harm", "found"),
     [
-        ("DELETE FROM blob WHERE digest = ?", "imported files"),
+        ("DELETE FROM blob WHERE digest = ?", "blob sha256:"),
         ("UPDATE blob SET bytes = x'00' WHERE digest = ?", "blob sha256:"),
     ],
     ids=["missing", "altered"],
@@ -310,6 +310,24 @@ async def test_a_file_that_does_not_hold_is_refused_before_anything_runs(
             await take_in(store, canonical_json(document), define, actor="zoe")
         assert await store.summaries() == ()
     assert ran == []
+
+
+async def test_a_file_by_a_key_that_this_store_distrusts_is_refused(tmp_path: Path):
+    exporter = Exporter(tmp_path / "exporter")
+    async with await exporter.open() as store:
+        content = await exporter.export(store, await exporter.submit(store))
+    importer = Exporter(tmp_path / "importer")
+    importer.ring.ring()
+    importer.ring.trust(exporter.ring.public_keys())
+    linter = next(key for key in exporter.keys.values() if key.role == "linter")
+
+    async def define(_source: object) -> DefinitionOutcome:
+        raise AssertionError
+
+    async with await importer.open() as store:
+        importer.ring.distrust(linter.keyid)
+        with pytest.raises(BundleError, match="not to be trusted here"):
+            await take_in(store, content, define, actor="zoe")
 
 
 async def test_what_was_revoked_elsewhere_stays_out(tmp_path: Path):

@@ -26,6 +26,7 @@ from toolstore.bundle import (
     read_bundle,
 )
 from toolstore.bundlecheck import check_bundle
+from toolstore.bundlereader import Trust
 from toolstore.bundlereport import Standing, Verdict
 from toolstore.errors import BundleError
 from toolstore.store import ToolStore
@@ -79,7 +80,7 @@ async def test_a_store_without_keys_gives_the_format_without_signatures(tmp_path
         content = await store.exchange.export(version.ref)
 
     assert content == export_bundle(version)
-    report = check_bundle(content, {}, at=NOW)
+    report = check_bundle(content, Trust({}), at=NOW)
     assert report.verdict is Verdict.UNSIGNED
     assert report.digest == version.digest
 
@@ -128,6 +129,18 @@ def test_the_reader_says_what_a_key_may_sign(exported: Exported):
     assert exported.report(keys=keys).verdict is Verdict.BROKEN
 
 
+@pytest.mark.parametrize("role", ["linter", "sandbox", "reviewer", "admitter"])
+def test_a_key_that_the_reader_must_not_trust_counts_for_nothing(exported: Exported, role: str):
+    """The file brings it along, and the reader's word is stronger than the file's."""
+    some = {keyid: key for keyid, key in exported.keys.items() if key.role.value != role}
+    refused = frozenset(exported.keys.keys() - some.keys())
+
+    report = check_bundle(exported.content, Trust(some, refused), at=NOW)
+
+    assert report.verdict is Verdict.BROKEN
+    assert any("not to be trusted here" in line.detail for line in report.problems)
+
+
 def test_what_waits_or_was_taken_back_is_not_admitted(tmp_path: Path):
     exporter = Exporter(tmp_path)
 
@@ -140,17 +153,17 @@ def test_what_waits_or_was_taken_back_is_not_admitted(tmp_path: Path):
 
     waiting, rejected = asyncio.run(work())
     for content in (waiting, rejected):
-        assert check_bundle(content, exporter.keys, at=NOW).verdict is Verdict.NOT_ADMITTED
-    words = [line.detail for line in check_bundle(rejected, exporter.keys, at=NOW).lines]
+        assert check_bundle(content, Trust(exporter.keys), at=NOW).verdict is Verdict.NOT_ADMITTED
+    words = [line.detail for line in check_bundle(rejected, Trust(exporter.keys), at=NOW).lines]
     assert any("it is wrong" in each for each in words)
 
 
 def test_an_approval_ends(tmp_path: Path):
     short = Exporter(tmp_path).one(ends=NOON + timedelta(hours=1))
 
-    inside = check_bundle(short.content, short.keys, at=NOON + timedelta(minutes=30))
+    inside = check_bundle(short.content, Trust(short.keys), at=NOON + timedelta(minutes=30))
     assert inside.verdict is Verdict.TRUSTED
-    after = check_bundle(short.content, short.keys, at=NOON + timedelta(hours=2))
+    after = check_bundle(short.content, Trust(short.keys), at=NOON + timedelta(hours=2))
     assert after.verdict is Verdict.BROKEN
     assert "thresholds" in {line.part for line in after.problems}
 
@@ -275,7 +288,7 @@ def test_a_policy_that_never_admitted_it_is_noticed(tmp_path: Path):
             version = await store.admit(make_submission(decision=lie), actor="ada")
             return await exporter.export(store, version)
 
-    report = check_bundle(asyncio.run(work()), exporter.keys, at=NOW)
+    report = check_bundle(asyncio.run(work()), Trust(exporter.keys), at=NOW)
 
     assert report.verdict is Verdict.BROKEN
     assert [(line.part, line.standing) for line in report.problems] == [("again", Standing.BROKEN)]
@@ -363,7 +376,7 @@ def test_any_part_made_of_anything_ends_in_an_answer(exported: Exported, data: s
 def test_what_is_no_bundle_is_refused(content: bytes):
     with pytest.raises(BundleError):
         read_bundle(content)
-    assert check_bundle(content, {}, at=NOW).verdict is Verdict.BROKEN
+    assert check_bundle(content, Trust({}), at=NOW).verdict is Verdict.BROKEN
 
 
 def test_a_key_twice_is_refused(exported: Exported):

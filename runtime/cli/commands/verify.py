@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import JsonValue
 
-from runtime.cli.exchange import read_bytes
+from runtime.cli.exchange import MAX_BUNDLE_BYTES
+from runtime.cli.inputs import read_input
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import (
     AsJson,
@@ -46,10 +47,12 @@ def command(
     from runtime.cli.signing import HEADS, cells_of, table_of  # noqa: PLC0415 - same
     from runtime.exporting.trustfiles import read_trust  # noqa: PLC0415 - other commands do without
     from toolstore.bundlecheck import check_bundle  # noqa: PLC0415 - same
+    from toolstore.bundlereader import Trust  # noqa: PLC0415 - same
     from toolstore.bundlereport import Verdict  # noqa: PLC0415 - same
 
     trusted = read_trust(trust or ())
-    report = check_bundle(read_bytes(bundle), trusted, at=datetime.now(UTC))
+    data = read_input(bundle, most_bytes=MAX_BUNDLE_BYTES)
+    report = check_bundle(data, Trust(trusted), at=datetime.now(UTC))
     if as_json:
         lines: list[JsonValue] = [json_of(line) for line in report.lines]
         print_json(
