@@ -47,7 +47,7 @@ class Server:
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with review_desk(self._folder / "store") as (desk, store):
+        async with review_desk(self._folder / "store", keys=self._folder / "keys") as (desk, store):
             self.store = store
             self._task = asyncio.ensure_future(
                 serve(

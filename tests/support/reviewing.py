@@ -18,12 +18,14 @@ from policies.findings import Finding, Severity, Stage
 from policies.permissions import LintLevel, Permissions
 from policies.replay import Answer, Difference, InputOrigin, Replay, ReplayRun
 from policies.schema import ToolSchema
+from policies.sequential import CanarySettings
 from policies.source import Example, ToolSource
 from policies.value import JsonObject
 from runtime.composition import Composition
 from runtime.equipment import Equipment
 from runtime.profiles import read_profile
 from runtime.review.desk import ReviewDesk
+from toolstore.attest.keys import KeyRing
 from toolstore.models import Origin, Provenance, Submission, ToolVersion, version_digest
 from toolstore.store import ToolStore
 
@@ -87,13 +89,16 @@ HOSTILE_CODE: Final = (
 
 @asynccontextmanager
 async def review_desk(
-    folder: Path, profile: PolicyProfile = POLICY
+    folder: Path, profile: PolicyProfile = POLICY, *, keys: Path | None = None
 ) -> AsyncIterator[tuple[ReviewDesk, ToolStore]]:
-    """A desk without a sandbox, under the team's policy or another."""
-    clock = count(STARTED.timestamp(), 60)
-    async with await ToolStore.open(
-        folder, clock=lambda: datetime.fromtimestamp(next(clock), UTC)
-    ) as store:
+    """A desk without a sandbox, under the team's policy or another; signed where it has keys."""
+    minutes = count(STARTED.timestamp(), 60)
+
+    def clock() -> datetime:
+        return datetime.fromtimestamp(next(minutes), UTC)
+
+    ring = None if keys is None else KeyRing(keys, clock=clock)
+    async with await ToolStore.open(folder, keys=ring, clock=clock) as store:
         yield desk_of(store, profile), store
 
 
@@ -141,6 +146,7 @@ async def submit(
     )
     request = AdmissionRequest(digest=digest, source=source, evidence=evidence, author=author)
     decision: Decision = POLICY.policy.decide(request)
+    await store.decisions.keep_policy(POLICY.text, digest=decision.policy_digest, actor=author)
     submission = Submission(
         source=source,
         source_schema=schema,
@@ -272,3 +278,29 @@ async def hostile_tool(store: ToolStore) -> ToolVersion:
         }
     )
     return await submit(store, source, minutes=40, author="mallory<b>")
+
+
+async def canary_tool(store: ToolStore) -> ToolVersion:
+    """`parse_price@1` is stable, `@2` a canary with calls, and `@3` waits."""
+    first = await submit(store, price_source(PRICE_BEFORE, ("EUR 12.50", 12.5)))
+    second = await submit(
+        store, price_source("# faster\n" + PRICE_BEFORE, ("EUR 12.50", 12.5)), minutes=3
+    )
+    await store.rollback("parse_price", actor="grace", reason="too early for everybody")
+    await store.lifecycle.canary(second.ref, weight=0.1, actor="grace", reason="try it first")
+    for number in range(5):
+        await store.lifecycle.count_call(
+            first.name, second.digest, CanarySettings(), actor="ada", succeeded=number > 0
+        )
+    return await changed_tool(store)
+
+
+async def travelled_tool(store: ToolStore, elsewhere: Path) -> ToolVersion:
+    """`count_rows@1` was proven here, and came with the word of the store at `elsewhere`."""
+    keys = KeyRing(elsewhere / "keys")
+    async with await ToolStore.open(elsewhere / "store", keys=keys) as other:
+        theirs = await files_tool(other)
+        bundle = await other.exchange.export(theirs.ref)
+    mine = await files_tool(store)
+    assert mine.digest == theirs.digest
+    return await store.exchange.keep(mine.digest, bundle, actor="grace")
