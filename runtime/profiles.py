@@ -9,7 +9,7 @@ from typing import Final
 
 from policies.config import SHIPPED_PROFILES, PolicyProfile, cedar_files, load_profile
 from policies.errors import PolicyConfigError
-from runtime.settings import names_a_file
+from runtime.settings import expanded, names_a_file
 
 MAX_POLICY_BYTES: Final = 256 * 1024
 
@@ -25,9 +25,7 @@ def read_profile(policy: str | Path) -> PolicyProfile:
     text = _file_text(name) if is_file else _shipped_text(name)
     try:
         files = {
-            beside: _file_text(str(Path(name).expanduser().parent / beside))
-            if is_file
-            else _shipped(beside)
+            beside: _file_text(str(Path(name).parent / beside)) if is_file else _shipped(beside)
             for beside in cedar_files(text)
         }
         return load_profile(text, origin=name, files=files)
@@ -61,7 +59,7 @@ def _shipped(name: str) -> str:
 
 def _file_text(name: str) -> str:
     try:
-        with Path(name).expanduser().open("rb") as file:
+        with expanded(name).open("rb") as file:
             data = file.read(MAX_POLICY_BYTES + 1)
         if len(data) > MAX_POLICY_BYTES:
             raise PolicyConfigError(name, f"larger than {MAX_POLICY_BYTES} bytes")
@@ -70,3 +68,5 @@ def _file_text(name: str) -> str:
         raise PolicyConfigError(name, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise PolicyConfigError(name, f"no UTF-8 at byte {error.start}") from None
+    except ValueError as error:  # no user, or no name of a file
+        raise PolicyConfigError(repr(name), str(error)) from None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from policies.value import JsonObject
 from runtime.errors import SettingsError
-from runtime.settingvalues import BudgetSettings, Colour, Settings, names_a_file
+from runtime.settingvalues import BudgetSettings, Colour, Settings, expanded, names_a_file
 
 FILE_NAME: Final = "toolkiln.toml"
 MAX_FILE_BYTES: Final = 256 * 1024
@@ -71,10 +71,13 @@ def paths_beside(layer: JsonObject, folder: Path) -> JsonObject:
     """A relative path of policy or store starts at its own file, not where the process stands."""
     policy, store = layer.get("policy"), layer.get("store")
     moved: JsonObject = {}
-    if isinstance(policy, str) and names_a_file(policy):
-        moved["policy"] = str(folder / Path(policy).expanduser())
-    if isinstance(store, str) and store and "://" not in store:
-        moved["store"] = str(folder / Path(store).expanduser())
+    try:
+        if isinstance(policy, str) and names_a_file(policy):
+            moved["policy"] = str(folder / expanded(policy))
+        if isinstance(store, str) and store and "://" not in store:
+            moved["store"] = str(folder / expanded(store))
+    except ValueError as error:
+        raise SettingsError(f"{folder / FILE_NAME}: {error}") from None
     return layer | moved
 
 

@@ -23,7 +23,9 @@ from runtime.settingvalues import (
     Colour,
     Price,
     Settings,
+    expanded,
     names_a_file,
+    store_place,
 )
 
 __all__ = [
@@ -32,8 +34,10 @@ __all__ = [
     "Colour",
     "Price",
     "Settings",
+    "expanded",
     "names_a_file",
     "read_settings",
+    "store_place",
 ]
 
 
@@ -100,7 +104,9 @@ def _checked(merged: JsonObject, origin: str) -> Settings:
         place = tuple(str(part) for part in first["loc"])
         if misspelt:
             raise unknown(".".join(place), _known_beside(place), origin) from None
-        raise SettingsError(f"{origin}: `{'.'.join(place)}`: {first['msg']}") from None
+        raise SettingsError(
+            f"{origin}: `{'.'.join(place)}`: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _known_beside(place: tuple[str, ...]) -> Collection[str]:

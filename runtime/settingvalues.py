@@ -59,18 +59,44 @@ class Price(Value):
     """None: as dear as other input."""
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with the home of a user in place of `~`.
+
+    Raises:
+        ValueError: There is no such user, or no file system takes such a path.
+    """
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError(f"{str(path)!r} has a zero byte in it; write a path")
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{str(path)!r} begins with the home of a user that there is not; write the whole path"
+        ) from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{str(path)!r} has half a character in it; write a path") from None
+
+
 def _absolute(path: object) -> object:
-    return Path(path).expanduser().absolute() if isinstance(path, str | Path) else path
+    return expanded(path).absolute() if isinstance(path, str | Path) else path
+
+
+def store_place(text: str) -> str:
+    """Where a store is: a server's URL as it is, a folder absolute.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text.startswith(_SERVERS):
+        return text
+    if not text or "://" in text:
+        raise ValueError("write a folder, or postgresql://USER@HOST:PORT/DATABASE")
+    return str(expanded(text).absolute())
 
 
 def _store(given: SecretStr) -> SecretStr:
-    """A server's URL as it is, a folder absolute; the text may hold a password."""
-    text = given.get_secret_value()
-    if text.startswith(_SERVERS):
-        return given
-    if not text or "://" in text:
-        raise ValueError("write a folder, or postgresql://USER@HOST:PORT/DATABASE")
-    return SecretStr(str(Path(text).expanduser().absolute()))
+    """The same; the text may hold a password."""
+    return SecretStr(store_place(given.get_secret_value()))
 
 
 def _os_user() -> str:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, assert_never
 import typer
 
 from policies.access import Action
-from policies.display import escape_text
 from policies.value import JsonObject
+from runtime.cli.completion import tool_names
+from runtime.cli.inputs import read_input
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
-from runtime.cli.options import PolicyName
+from runtime.cli.options import REF_WORDS
 from runtime.cli.output import AsJson, answer_no, console, print_json, run_async, say
 from runtime.cli.permission import require
 from runtime.errors import UsageError
@@ -48,7 +49,7 @@ class Form(StrEnum):
 def export(
     ctx: typer.Context,
     ref: Annotated[
-        str | None, typer.Argument(metavar="[REF]", help="NAME, NAME@3 or NAME@sha256:…")
+        str | None, typer.Argument(metavar="REF", help=REF_WORDS, autocompletion=tool_names)
     ] = None,
     *,
     form: Annotated[
@@ -66,7 +67,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a version as a bundle with its evidence, an Agent Skill, or an MCP description."""
+    """Write a version with its evidence, as a skill, or for MCP."""
     if (ref is None) is not everything:
         raise UsageError("name one tool to export, or give --all; not both, not neither")
     if form is Form.BUNDLE and everything and output is None:
@@ -171,18 +172,21 @@ def _write_file(data: bytes, output: Path | None, what: str) -> None:
 
 def import_(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="A bundle that `tools export` wrote, or -.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A bundle that `tools export` wrote, or -.")
+    ],
     *,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take an exported tool through lint, trials and policy here; exit code 1 if not admitted.
+    """Take an exported tool through lint, trials and policy here.
+
+    Exit code 1 if it is not admitted.
 
     A bundle whose signatures or links fail is refused before anything runs. What others said of
     the tool is kept beside what is found here, and counts for nothing by itself.
     """
-    settings = settings_of(ctx, policy=policy)
-    outcome = run_async(_import(settings, read_bytes(file)))
+    settings = settings_of(ctx)
+    outcome = run_async(_import(settings, read_input(file, most_bytes=MAX_BUNDLE_BYTES)))
     if as_json:
         print_json(outcome.to_json())
     else:
@@ -200,22 +204,3 @@ async def _import(settings: Settings, data: bytes) -> DefinitionOutcome:
     with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.import_bundle(data, on_event=renderer.admission)
-
-
-def read_bytes(name: str) -> bytes:
-    """The bytes of a bundle from a file, or from standard input for `-`.
-
-    Raises:
-        UsageError: it cannot be read, or is larger than any bundle.
-    """
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_BUNDLE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {escape_text(name)}: {error.strerror or error}") from None
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_BUNDLE_BYTES} bytes")
-    return data

@@ -20,7 +20,8 @@ class Invocation:
 
     def settings(self, **flags: JsonValue) -> Settings:
         """All layers of settings, with this command's flags on top; None is "not given"."""
-        return read_settings(self.flags | flags)
+        given = {name: value for name, value in flags.items() if value is not None}
+        return read_settings(self.flags | given)
 
 
 def invocation(ctx: typer.Context) -> Invocation:

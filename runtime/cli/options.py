@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from policies.value import JsonObject
+from runtime.cli.completion import tool_names
 from runtime.settings import Api
 
-Model: TypeAlias = Annotated[str | None, typer.Option(help="Default: $TOOLKILN_MODEL.")]
+Model: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Default: $TOOLKILN_MODEL.")
+]
 ApiName: TypeAlias = Annotated[
     Api | None,
     typer.Option("--api", help="Shape of requests. Default: responses on OpenAI, else chat."),
 ]
 BaseUrl: TypeAlias = Annotated[
-    str | None, typer.Option("--base-url", help="The model's service. Default: $OPENAI_BASE_URL.")
-]
-PolicyName: TypeAlias = Annotated[
-    str | None, typer.Option("--policy", help="Profile (local, team, production) or policy file.")
+    str | None,
+    typer.Option(
+        "--base-url", metavar="URL", help="The model's service. Default: $OPENAI_BASE_URL."
+    ),
 ]
 PolicyArgument: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        metavar="[POLICY]",
+        metavar="POLICY",
         help="A shipped profile (local, team, production) or a file. Default: the one in force.",
     ),
 ]
@@ -45,15 +48,16 @@ BudgetSeconds: TypeAlias = Annotated[
 BudgetDefinitions: TypeAlias = Annotated[
     int | None, typer.Option("--budget-definitions", help="Tools that the session may define.")
 ]
-Ref: TypeAlias = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:…")]
-Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Name of the tool.")]
-Reason: TypeAlias = Annotated[str, typer.Option(help="Why; kept in the log.")]
-NeededReason: TypeAlias = Annotated[
-    str, typer.Option(help="Why; kept in the log. It must be given.")
+REF_WORDS: Final = "NAME, NAME@3 or NAME@sha256:…"
+Ref: TypeAlias = Annotated[
+    str, typer.Argument(metavar="REF", help=REF_WORDS, autocompletion=tool_names)
 ]
-Principal: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--as", metavar="PRINCIPAL", help="Who does this. Default: the user's name."),
+Name: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the tool.", autocompletion=tool_names)
+]
+Reason: TypeAlias = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the log.")]
+NeededReason: TypeAlias = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; kept in the log. It must be given.")
 ]
 
 

@@ -43,15 +43,21 @@ def explain(  # noqa: PLR0913 - one parameter an option
     ] = None,
     principal: Annotated[
         str | None,
-        typer.Option(help="Who: person:NAME, agent:MODEL or session:ID. Default: you."),
+        typer.Option(
+            metavar="WHO", help="Who: person:NAME, agent:MODEL or session:ID. Default: you."
+        ),
     ] = None,
     role: Annotated[
-        list[str] | None, typer.Option(help="As if they were in this role too. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ROLE", help="As if they were in this role too. Repeatable."),
     ] = None,
     vote: Annotated[Vote, typer.Option(help="Of the action approve.")] = Vote.APPROVE,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a policy asks; or why it decides as it does, by which rule, what would change it."""
+    """Say what a policy asks, or why it decides as it does.
+
+    With --tool or --action: by which rule, and what would change the decision.
+    """
     settings = settings_of(ctx, policy=policy)
     profile = read_profile(settings.policy)
     asks_access = bool(action or principal or role)

@@ -10,7 +10,7 @@ import typer
 from pydantic import JsonValue
 
 from policies.config import SHIPPED_PROFILES
-from runtime.cli.invocation import settings_of
+from runtime.cli.invocation import invocation, settings_of
 from runtime.cli.output import AsJson, answer_no, print_columns, print_json, say
 from runtime.profiles import policy_text, read_profile
 from runtime.settings import names_a_file
@@ -26,21 +26,24 @@ def try_cases(
     ctx: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A file of cases. Default: the shipped ones."),
+        typer.Argument(metavar="FILE", help="A file of cases. Default: the shipped ones."),
     ] = None,
     *,
-    policy: Annotated[
-        str | None, typer.Option("--policy", help="Instead of the policy that the file names.")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try a policy on cases: what is asked, and the decision expected; exit code 1 if one fails."""
+    """Try a policy on cases: what is asked, what must be decided.
+
+    Exit code 1 if one fails.
+
+    The policy is that of --policy, else the one that the file names, else the one in force.
+    """
     from policies.cases import read_cases, run_cases  # noqa: PLC0415 - `--help` does without
 
+    given = invocation(ctx).flags.get("policy")
     rows: list[tuple[str, CaseResult]] = []
     for origin, text in _case_files(file):
         cases = read_cases(text, origin=origin)
-        profile = read_profile(policy or _policy_of(cases, file) or settings_of(ctx).policy)
+        profile = read_profile(str(given or _policy_of(cases, file) or settings_of(ctx).policy))
         rows += [(profile.name, result) for result in run_cases(cases, profile)]
     _print(rows, as_json=as_json)
     if not all(result.passed for _, result in rows):
@@ -50,7 +53,8 @@ def try_cases(
 def _policy_of(cases: CaseFile, file: Path | None) -> str:
     """The policy that a file of cases names; a path starts where the file is."""
     if file is not None and cases.policy and names_a_file(cases.policy):
-        return str(file.parent / Path(cases.policy).expanduser())
+        relative = not cases.policy.startswith("~")
+        return str(file.parent / cases.policy) if relative else cases.policy
     return cases.policy
 
 

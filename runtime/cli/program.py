@@ -13,7 +13,7 @@ import typer
 
 from runtime.cli.failures import guarded
 from runtime.cli.invocation import Invocation
-from runtime.errors import ExitCode
+from runtime.errors import ExitCode, UsageError
 from runtime.settings import Colour
 
 COMMANDS: Final = {
@@ -23,20 +23,31 @@ COMMANDS: Final = {
     "define": "Lint a tool, prove it, and keep it if the policy allows.",
     "call": "Call a tool and print its value as JSON.",
     "tools": "Look at, check and change the tools in the store.",
-    "verify": "Check an exported tool: what it says, who signed it, whether you trust them.",
+    "verify": "Check an exported tool, offline: what holds, who signed it.",
     "review": "Approve or reject what waits for a person.",
     "policy": "Show, check, explain and try policies.",
     "artefacts": "Look at and save the files that calls left behind.",
     "packages": "Look at and make the sets of packages of tools.",
     "sandbox": "Prepare the sandbox.",
     "doctor": "Say what is missing, and what the engine really holds.",
-    "store": "Check the store and its signatures, migrate it, copy it elsewhere.",
+    "store": "Check, sign, migrate and copy the store of tools.",
     "sessions": "Look at earlier sessions.",
 }
 """Each is a module of `runtime.cli.commands`, imported only when the command is asked for."""
 
-_GLOBAL_VALUES: Final = ("--home", "--store", "--docker-host")
+_GLOBAL_VALUES: Final = {
+    "--home": "FOLDER",
+    "--store": "PLACE",
+    "--policy": "POLICY",
+    "--as": "PRINCIPAL",
+    "--docker-host": "URL",
+}
+"""The program's own options that take a value, and what it is called."""
+
 _GLOBAL_SWITCHES: Final = ("--debug", "--no-color")
+_EVERYWHERE: Final = (
+    "Every command: --home, --store, --policy, --as, --debug (see toolkiln --help)."
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -44,20 +55,24 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a lone surrogate must not end us
+    return guarded(lambda: _start(arguments), debug="--debug" in arguments)
+
+
+def _start(arguments: Sequence[str]) -> None:
     front, rest = hoist(arguments)
     wanted = next((word for word in rest if not word.startswith("-")), None)
-    return guarded(lambda: _start(wanted, [*front, *rest]), debug="--debug" in front)
-
-
-def _start(wanted: str | None, arguments: list[str]) -> None:
     program = assemble(wanted)
     gc.freeze()
     gc.enable()
-    program(arguments, prog_name="toolkiln")
+    program([*front, *rest], prog_name="toolkiln")
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the program's own options from the rest, so that they may stand anywhere before `--`."""
+    """Part the program's own options from the rest, so that they may stand anywhere before `--`.
+
+    Raises:
+        UsageError: One that takes a value stands last.
+    """
     front: list[str] = []
     rest: list[str] = []
     words = iter(arguments)
@@ -65,7 +80,12 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if word == "--":
             return front, [*rest, word, *words]
         if word in _GLOBAL_VALUES:
-            front += [word, *[value for value in [next(words, None)] if value is not None]]
+            value = next(words, None)
+            if value is None:
+                raise UsageError(
+                    f"{word} stands last and needs a value: {word} {_GLOBAL_VALUES[word]}"
+                )
+            front += [word, value]
         elif word in _GLOBAL_SWITCHES or word.startswith(tuple(f"{o}=" for o in _GLOBAL_VALUES)):
             front.append(word)
         else:
@@ -78,7 +98,6 @@ def assemble(wanted: str | None) -> typer.Typer:
     program = typer.Typer(
         name="toolkiln",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         callback=_root,
@@ -92,7 +111,17 @@ def assemble(wanted: str | None) -> typer.Typer:
             program.add_typer(module.app, name=name)
         else:
             program.command(name, short_help=COMMANDS[name])(module.command)
+    _mention_everywhere(program)
     return program
+
+
+def _mention_everywhere(app: typer.Typer) -> None:
+    """Let the help of each command say that there are the program's own options."""
+    for command in app.registered_commands:
+        command.epilog = _EVERYWHERE
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _mention_everywhere(group.typer_instance)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callbacks take the value alone
@@ -108,16 +137,40 @@ def _root(  # noqa: PLR0913 - one parameter an option
     *,
     home: Annotated[
         str | None,
-        typer.Option(help="Folder of all state. Default: $TOOLKILN_HOME, else ~/.toolkiln."),
+        typer.Option(
+            metavar=_GLOBAL_VALUES["--home"],
+            help="Folder of all state. Default: $TOOLKILN_HOME, else ~/.toolkiln.",
+        ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="Folder or postgresql://… of the tools. Default: $TOOLKILN_STORE, else in home."
+            metavar=_GLOBAL_VALUES["--store"],
+            help="Folder or postgresql://… of the tools. Default: $TOOLKILN_STORE, else in home.",
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_GLOBAL_VALUES["--policy"],
+            help="Profile (local, team, production) or policy file. Default: $TOOLKILN_POLICY, "
+            "else local.",
+        ),
+    ] = None,
+    principal: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar=_GLOBAL_VALUES["--as"],
+            help="Who does this. Default: $TOOLKILN_PRINCIPAL, else the user's name.",
         ),
     ] = None,
     docker_host: Annotated[
-        str | None, typer.Option(help="Address of the container engine. Default: $DOCKER_HOST.")
+        str | None,
+        typer.Option(
+            metavar=_GLOBAL_VALUES["--docker-host"],
+            help="Address of the container engine. Default: $DOCKER_HOST.",
+        ),
     ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colour.")] = False,
     debug: Annotated[
@@ -134,6 +187,8 @@ def _root(  # noqa: PLR0913 - one parameter an option
         flags={
             "home": home,
             "store": store,
+            "policy": policy,
+            "principal": principal,
             "docker_host": docker_host,
             "colour": Colour.NEVER.value if no_color else None,
         },

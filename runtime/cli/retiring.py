@@ -10,7 +10,6 @@ import typer
 from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
-from runtime.cli.options import PolicyName, Principal
 from runtime.cli.output import AsJson, print_columns, print_json, run_async, say
 from runtime.cli.permission import may_take_back
 from runtime.errors import UsageError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from toolstore.store import ToolStore
 
 
-def retire(  # noqa: PLR0913 - one parameter an option
+def retire(
     ctx: typer.Context,
     *,
     do: Annotated[
@@ -31,15 +30,14 @@ def retire(  # noqa: PLR0913 - one parameter an option
     idle_days: Annotated[
         int | None, typer.Option(min=1, help="Not called for so long. Default: the policy's.")
     ] = None,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retire what nobody calls: approved is deprecated, deprecated archived; never people's tools.
+    """Show, and with --do retire, what nobody calls any more.
 
-    What other tools are pinned to stays.
+    What is approved is deprecated, and what is deprecated is archived; never what people wrote, nor
+    what other tools are pinned to.
     """
-    settings = settings_of(ctx, principal=principal, policy=policy)
+    settings = settings_of(ctx)
     candidates, done = run_async(_retire(settings, idle_days, do=do))
     if as_json:
         rows: list[JsonObject] = []

@@ -10,7 +10,6 @@ import typer
 from pydantic import JsonValue
 
 from runtime.cli.invocation import settings_of
-from runtime.cli.options import PolicyName
 from runtime.cli.output import AsJson, print_columns, print_json, run_async, say
 from runtime.errors import UsageError
 from runtime.review.web.roles import Role
@@ -42,13 +41,13 @@ def serve(  # noqa: PLR0913 - one parameter an option
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let others reach it without TLS of its own.")
     ] = False,
-    policy: PolicyName = None,
 ) -> None:
-    """Open the review desk for browsers; on this machine alone, unless told otherwise.
+    """Open the review desk for browsers.
 
+    On this machine alone, unless told otherwise.
     People sign in with their tokens; see `toolkiln review token add`.
     """
-    settings = settings_of(ctx, policy=policy)
+    settings = settings_of(ctx)
     try:
         from runtime.review.web.serve import Door  # noqa: PLC0415 - lists do without
     except ModuleNotFoundError as error:
@@ -90,7 +89,9 @@ async def _serve(settings: Settings, door: Door) -> None:
 @tokens.command()
 def add(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The principal whose votes are given with it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The principal whose votes are given with it.")
+    ],
     *,
     role: Annotated[Role, typer.Option(help="Reads and votes, or reads.")] = Role.REVIEWER,
     days: Annotated[
@@ -140,7 +141,7 @@ def remove(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take a token back; whoever is signed in with it is signed out."""
+    """Take a token back, and sign out whoever is in with it."""
     gone = _book(settings_of(ctx)).remove(token_id)
     if as_json:
         print_json(_row(gone))

@@ -13,7 +13,7 @@ import typer
 from policies.decision import Channel
 from runtime.cli.announce import announce
 from runtime.cli.invocation import settings_of
-from runtime.cli.options import PolicyName, Principal, Ref
+from runtime.cli.options import Ref
 from runtime.cli.output import AsJson, answer_no, console, run_async, say
 from runtime.cli.reviewshow import item_view, look_at
 from runtime.errors import UsageError
@@ -45,8 +45,6 @@ def approve(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(help="From when on it no longer counts: 30d, 12h, or a time with its zone."),
     ] = None,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a version and approve what was shown.
@@ -54,7 +52,7 @@ def approve(  # noqa: PLR0913 - one parameter an option
     The approval is bound to what was shown: a version that changed in between, other evidence or
     another policy is refused. With --digest nothing is shown: it was looked at before.
     """
-    settings = settings_of(ctx, principal=principal, policy=policy)
+    settings = settings_of(ctx)
     expires_at = None if expires is None else _time(expires)
     shown = digest or _show_and_ask(settings, ref, yes=yes)
     if shown is None:
@@ -78,12 +76,10 @@ def reject(  # noqa: PLR0913 - one parameter an option
         bool, typer.Option("--ask", help="Ask for this change instead; it goes on waiting.")
     ] = False,
     digest: Shown = None,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say no: the version can never be called. Or, with --ask, ask for a change."""
-    settings = settings_of(ctx, principal=principal, policy=policy)
+    settings = settings_of(ctx)
 
     async def work() -> ToolVersion:
         from runtime.wiring import open_runtime  # noqa: PLC0415 - lists do without

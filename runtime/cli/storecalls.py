@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def calls(  # noqa: PLR0913 - each is one condition
     ctx: typer.Context,
     ref: Annotated[
-        str | None, typer.Argument(metavar="[REF]", help="NAME, NAME@3 or NAME@sha256:…")
+        str | None, typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:…")
     ] = None,
     *,
     session: Annotated[
@@ -45,7 +45,7 @@ def calls(  # noqa: PLR0913 - each is one condition
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how many calls of each version are kept, or delete some of them.
+    """Show how many calls of versions are kept, or delete some.
 
     What the evidence of a version shows of inputs that it answered otherwise stays: it is signed.
     """

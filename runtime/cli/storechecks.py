@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def verify(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Check every byte, version, link, signature and checkpoint; exit 1 if anything is wrong.
+    """Check every byte, version, link, signature and checkpoint.
 
-    Says what is damaged, and which versions can still be trusted.
+    Exit code 1 if anything is wrong. Says what is damaged, and which versions can still be trusted.
     """
     report = run_async(_verify(settings_of(ctx)))
     if as_json:
@@ -86,9 +86,10 @@ async def _checkpoint(settings: Settings, *, accept: bool) -> SignedState:
 
 
 def sign(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Vouch for what was kept without signatures, such as a store of an earlier toolkiln.
+    """Vouch for what was kept without signatures.
 
-    Everything is checked first, as far as digests and hashes tell; the rest is your word.
+    Such as a store of an earlier toolkiln. Everything is checked first, as far as digests and
+    hashes tell; the rest is your word.
     """
     settings = settings_of(ctx)
     report = run_async(_sign(settings))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="With what this host signs, and whom it trusts.")
 
-RoleArgument = Annotated[Role, typer.Argument(help="linter, sandbox, reviewer or admitter.")]
+RoleArgument = Annotated[
+    Role, typer.Argument(metavar="ROLE", help="linter, sandbox, reviewer or admitter.")
+]
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Identity, or its beginning.")]
 
 
@@ -31,7 +33,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_keys(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the trusted keys: role, identity, person, since and until when, where it signs."""
+    """List the trusted keys: whose, since and until when, where."""
     ring = key_ring(settings_of(ctx)).ring()
     if as_json:
         print_json(json_of(ring))
@@ -41,18 +43,23 @@ def list_keys(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def rotate(ctx: typer.Context, role: RoleArgument, *, as_json: AsJson = False) -> None:
-    """Give a role a new key; what the old one signed until now goes on counting."""
+    """Give a role a new key.
+
+    What the old one signed until now goes on counting.
+    """
     _tell(key_ring(settings_of(ctx)).rotate(role), as_json=as_json)
 
 
 @app.command()
 def person(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The principal, as it decides in reviews.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The principal, as it decides in reviews.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key of their own for somebody who decides on this host, or a new one."""
+    """Make a key for somebody who decides on this host, or a new one."""
     if not name.isprintable() or not name.strip():
         raise UsageError(f"{name!r} is no name of a person: give printable characters")
     _tell(key_ring(settings_of(ctx)).add_person(name), as_json=as_json)
@@ -62,7 +69,9 @@ def person(
 def use(
     ctx: typer.Context,
     role: RoleArgument,
-    uri: Annotated[str, typer.Argument(help="A signer: hsm:…, awskms:…, gcpkms:…, azurekms:… .")],
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="A signer: hsm:…, awskms:…, gcpkms:…, azurekms:… .")
+    ],
     *,
     public_key: Annotated[
         Path | None,
@@ -74,8 +83,9 @@ def use(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a role sign with a key that is not on this host, once it has signed for a trial.
+    """Let a role sign with a key that is not on this host.
 
+    Once it has signed for a trial.
     `hsm:ID?label=TOKEN` is a key on a PKCS#11 token: PYKCS11LIB names its library, and the PIN is
     in TOOLKILN_HSM_PIN or in the file `pin` in the folder of the keys.
     """
@@ -93,7 +103,10 @@ def export(ctx: typer.Context) -> None:
 @app.command()
 def trust(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `keys export` printed elsewhere; - reads it.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `keys export` printed elsewhere; - reads it."),
+    ],
     *,
     again: Annotated[
         bool, typer.Option("--again", help="Also keys that were distrusted here once.")
@@ -138,7 +151,7 @@ def distrust(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a key count no more: what rests on it is not loaded any longer."""
+    """Let a key count no more: what rests on it is not loaded."""
     at = None if since is None else since.replace(tzinfo=since.tzinfo or UTC)
     _tell(key_ring(settings_of(ctx)).distrust(key, since=at), as_json=as_json)
 

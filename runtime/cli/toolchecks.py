@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 def retest(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
-    """Run the trials of a version again, in fresh containers; exit code 1 if any example fails."""
+    """Run the trials of a version again, in fresh containers.
+
+    Exit code 1 if any example fails.
+    """
     from policies.findings import has_errors  # noqa: PLC0415 - lists do without
 
     settings = settings_of(ctx)
@@ -68,12 +71,15 @@ async def _test(settings: Settings, ref: str) -> Proof:
 def verify(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Only this tool's versions.")
+        str | None, typer.Argument(metavar="NAME", help="Only this tool's versions.")
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Check every byte of the store against its digest, and the log; exit code 1 on damage."""
+    """Say of each version whether it is what was put in.
+
+    Exit code 1 if one is not. `toolkiln store verify` says everything about the store.
+    """
     settings = settings_of(ctx)
     report, wanted = run_async(_verify(settings, name))
     bad = [ref for ref in wanted if ref not in report.trusted]

@@ -15,6 +15,7 @@ from pydantic import JsonValue, ValidationError
 from policies.display import escape_text
 from policies.source import ToolSource
 from policies.value import JsonObject
+from runtime.cli.inputs import read_input
 from runtime.errors import UsageError
 
 MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
@@ -30,19 +31,9 @@ def read_text(name: str) -> str:
         UsageError: There is no such file, or it is too large or no UTF-8.
     """
     try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_INPUT_BYTES + 1)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+        return read_input(name, most_bytes=MAX_INPUT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8: byte {error.start}") from None
-    if len(data) > MAX_INPUT_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_INPUT_BYTES} bytes")
-    return text
 
 
 def parse_json(text: str, *, origin: str) -> JsonValue:

@@ -27,12 +27,13 @@ def list_(
     ctx: typer.Context,
     *,
     state: Annotated[
-        list[Lifecycle] | None, typer.Option(help="Only versions in this state. Repeatable.")
+        list[Lifecycle] | None,
+        typer.Option(metavar="STATE", help=f"Only these: {', '.join(Lifecycle)}. Repeatable."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Versions in every state.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the tools that are callable or wait for review, one version a line."""
+    """List the versions that are callable or wait for review."""
     states = tuple(Lifecycle) if everything else (state or LISTED_STATES)
     summaries = summaries_of(settings_of(ctx), states)
     if as_json:
@@ -77,7 +78,7 @@ def summaries_of(settings: Settings, states: Sequence[Lifecycle]) -> tuple[ToolS
 
 def search(
     ctx: typer.Context,
-    query: Annotated[str, typer.Argument(help="What the tool should do.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the tool should do.")],
     *,
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many.")] = 10,
     as_json: AsJson = False,
@@ -98,7 +99,7 @@ async def _search(settings: Settings, query: str, limit: int) -> Sequence[ToolSp
 
 
 def channels(ctx: typer.Context, name: Name, *, as_json: AsJson = False) -> None:
-    """Show who gets which version of a tool, and how a running canary does."""
+    """Show who gets which version, and how a running canary does."""
     summaries, pins, tallies = run_async(_channels(settings_of(ctx), name))
     placed = [each for each in summaries if each.place is not None]
     if as_json:

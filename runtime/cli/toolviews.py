@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def show(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
-    """Show one version: source, schema, findings, trials, permissions, what changed, who signed."""
+    """Show all of one version, and who vouches for it.
+
+    Its state, source, schema, permissions, findings, trials, approvals; what changed against the
+    version before; who signed each part of that, when, and under which policy.
+    """
     settings = settings_of(ctx)
     shown = run_async(_shown(settings, ref))
     if as_json:
@@ -69,7 +73,7 @@ def version_json(version: ToolVersion) -> JsonObject:
 
 
 def history(ctx: typer.Context, name: Name, *, as_json: AsJson = False) -> None:
-    """List the versions of a tool, oldest first, and every event in the log about it."""
+    """List what the log says of a tool, oldest first."""
     settings = settings_of(ctx)
     versions, events, signed = run_async(_history(settings, name))
     sequences = {version.digest: version.sequence for version in versions}
@@ -126,12 +130,16 @@ def diff(
     ref: Ref,
     other: Annotated[
         str | None,
-        typer.Argument(metavar="[REF]", help="Default: REF against the version before it."),
+        typer.Argument(metavar="REF", help="Default: REF against the version before it."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: source, schema, permissions, examples, behaviour."""
+    """Show what differs between two versions.
+
+    Source, schema, permissions, packages, examples, and behaviour where they were run beside each
+    other.
+    """
     from runtime.cli.differences import find_differences  # noqa: PLC0415 - lists do without
 
     settings = settings_of(ctx)

@@ -31,7 +31,9 @@ _TEXT_CHARACTERS: Final = 20_000
 _IMAGE_BYTES: Final = 8 * 1024 * 1024
 _IMAGE_PIXELS: Final = 25_000_000
 
-Which = Annotated[str, typer.Argument(help="Its name, or the beginning of its digest.")]
+Which = Annotated[
+    str, typer.Argument(metavar="FILE", help="Its name, or the beginning of its digest.")
+]
 
 
 @app.callback()
@@ -41,7 +43,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List them, the latest last."""
+    """List the files, the latest last."""
     records = _store(settings_of(ctx)).records()
     if as_json:
         print_json([json_of(record) for record in records])
@@ -55,15 +57,23 @@ def _row(record: ArtefactRecord) -> tuple[str, ...]:
 
 
 @app.command()
-def show(ctx: typer.Context, which: Which) -> None:
-    """Show a text, or an image where the terminal and the extra `images` can."""
+def show(ctx: typer.Context, which: Which, *, as_json: AsJson = False) -> None:
+    """Show a text, or an image where the terminal can.
+
+    Images need the extra `images`.
+    """
     settings = settings_of(ctx)
     store = _store(settings)
     record = store.find(which)
     data = store.read(record.artefact.digest)
     file = record.artefact
+    is_text = file.media_type.startswith("text/") or file.media_type == "application/json"
+    if as_json:
+        shown = data.decode("utf-8", "replace")[:_TEXT_CHARACTERS] if is_text else None
+        print_json({"artefact": json_of(record), "text": shown})
+        return
     say(f"{file.name} ({file.media_type}, {file.size_bytes:,} bytes, of {record.tool})")
-    if file.media_type.startswith("text/") or file.media_type == "application/json":
+    if is_text:
         text = data.decode("utf-8", "replace")
         print_lines([escape_text(text[:_TEXT_CHARACTERS])])
         if len(text) > _TEXT_CHARACTERS:
@@ -101,9 +111,12 @@ def _show_image(settings: Settings, data: bytes) -> bool:
 def save(
     ctx: typer.Context,
     which: Which,
-    folder: Annotated[Path, typer.Argument(help="Where to; it is made.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to; it is made.")
+    ] = Path(),
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a file into FOLDER under its own name."""
     from runtime.cli.files import write_artefacts  # noqa: PLC0415 - `--help` does without
@@ -112,7 +125,11 @@ def save(
     store = _store(settings_of(ctx))
     record = store.find(which)
     artefact = Artefact.of(record.artefact.name, store.read(record.artefact.digest))
-    print_lines(str(path) for path in write_artefacts([artefact], folder, force=force))
+    paths = [str(path) for path in write_artefacts([artefact], folder, force=force)]
+    if as_json:
+        print_json([*paths])
+    else:
+        print_lines(paths)
 
 
 @app.command()
@@ -120,10 +137,14 @@ def prune(
     ctx: typer.Context,
     *,
     days: Annotated[int, typer.Option(min=0, help="Keep what is younger than so many days.")] = 30,
+    as_json: AsJson = False,
 ) -> None:
     """Remove what is older, and say how much that was."""
     dropped = _store(settings_of(ctx)).prune(datetime.now(UTC) - timedelta(days=days))
-    say(f"removed {dropped} file(s)")
+    if as_json:
+        print_json({"removed": dropped})
+    else:
+        say(f"removed {dropped} file(s)")
 
 
 def _store(settings: Settings) -> ArtefactStore:

@@ -11,6 +11,7 @@ import typer
 from policies.value import JsonObject
 from runtime.cli.files import Attachments, read_attachments, write_artefacts
 from runtime.cli.invocation import settings_of
+from runtime.cli.options import Ref
 from runtime.cli.output import (
     AsJson,
     answer_no,
@@ -30,21 +31,24 @@ if TYPE_CHECKING:
 
 def command(  # noqa: PLR0913 - one parameter an option
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="NAME, NAME@3 or NAME@sha256:…")],
+    name: Ref,
     arguments: Annotated[
-        str, typer.Argument(help="JSON object, such as '{\"a\": 1}'; @FILE reads it, - stdin.")
+        str,
+        typer.Argument(
+            metavar="ARGUMENTS", help="JSON object, such as '{\"a\": 1}'; @FILE reads it, - stdin."
+        ),
     ] = "{}",
     *,
     file: Attachments = None,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Write the files that it makes into this folder.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the files that it makes into this folder."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files there.")] = False,
-    policy: Annotated[str | None, typer.Option(help="Profile or file for the ceilings.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Call a tool and print its value as JSON; exit code 1 if the tool failed."""
-    settings = settings_of(ctx, policy=policy)
+    settings = settings_of(ctx)
     files = read_attachments(file)
     outcome = run_async(_call(settings, name, _arguments(arguments), files))
     if as_json:

@@ -21,7 +21,6 @@ def command(  # noqa: PLR0913 - one parameter an option
     model: options.Model = None,
     api: options.ApiName = None,
     base_url: options.BaseUrl = None,
-    policy: options.PolicyName = None,
     resume: options.Resume = None,
     file: Attachments = None,
     budget_turns: options.BudgetTurns = None,
@@ -39,7 +38,6 @@ def command(  # noqa: PLR0913 - one parameter an option
         model=model,
         api=api,
         base_url=base_url,
-        policy=policy,
         budget=options.budget_flags(
             budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
         ),

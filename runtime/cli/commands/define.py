@@ -41,13 +41,17 @@ def command(  # noqa: PLR0913 - one parameter an option
     file: Annotated[
         str,
         typer.Argument(
-            help="A .py file, a JSON file of a tool's fields, or - for standard input (either)."
+            metavar="FILE",
+            help="A .py file, a JSON file of a tool's fields, or - for standard input (either).",
         ),
     ],
     *,
-    name: Annotated[str | None, typer.Option(help="The function that is the tool.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The function that is the tool.")
+    ] = None,
     description: Annotated[
-        str | None, typer.Option(help="Default: the function's docstring, else the module's.")
+        str | None,
+        typer.Option(metavar="TEXT", help="Default: the function's docstring, else the module's."),
     ] = None,
     examples: Annotated[
         str | None,
@@ -62,9 +66,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     ] = None,
     imports: Annotated[
         list[str] | None,
-        typer.Option("--import", help="A module beyond the L0 list; asks for L2. Repeatable."),
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="One beyond the L0 list; asks for L2. Repeatable.",
+        ),
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Profile or file to admit under.")] = None,
     insist: Annotated[
         bool, typer.Option("--insist", help="Store it though the store has such a tool already.")
     ] = False,
@@ -78,7 +85,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     Exit code 0 means admitted and callable. 1 means that it is not: refused, with all findings,
     or stored and waiting for a person, with the words how to review it.
     """
-    settings = settings_of(ctx, policy=policy)
+    settings = settings_of(ctx)
     overrides = _overrides(name, description, examples, _permissions(level, imports))
     outcome = run_async(_define(settings, file, overrides, insist=insist))
     form = Format.JSON if as_json else output

@@ -25,7 +25,9 @@ def command(
     live: Annotated[
         bool, typer.Option("--live", help="Put the same prompts to a real model.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="The model to ask, with --live.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model to ask, with --live.")
+    ] = None,
 ) -> None:
     """Show the main job: a tool is written, proven, kept, used, and an attack contained.
 

@@ -10,7 +10,6 @@ import typer
 from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store
-from runtime.cli.options import PolicyName
 from runtime.cli.output import AsJson, console, print_columns, print_json, print_lines, run_async
 from runtime.profiles import read_profile
 from toolstore.models import Lifecycle, ToolRef
@@ -35,7 +34,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the images with packages that were made here, and how many versions use each."""
+    """List the images with packages, and how many versions use each."""
     settings = settings_of(ctx)
     rows = run_async(_list(settings))
     if as_json:
@@ -93,14 +92,13 @@ def build(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Choose the newest versions, also if it was made.")
     ] = False,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the image for tools that declare these packages; print its digest.
+    """Make the image for these packages, and print its digest.
 
     The policy in force must allow them. Versions proven in an earlier image keep that one.
     """
-    image = run_async(_build(settings_of(ctx, policy=policy), requirements, fresh=fresh))
+    image = run_async(_build(settings_of(ctx), requirements, fresh=fresh))
     if as_json:
         print_json(_as_json(image, ()))
     else:
@@ -126,7 +124,7 @@ async def _build(settings: Settings, requirements: list[str], *, fresh: bool) ->
 
 @app.command()
 def prune(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Remove the images that no version needs any more; print their digests."""
+    """Remove the images that no version needs, and print their digests."""
     removed = run_async(_prune(settings_of(ctx)))
     if as_json:
         print_json([_as_json(image, ()) for image in removed])

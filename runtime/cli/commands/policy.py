@@ -33,7 +33,7 @@ app = typer.Typer(no_args_is_help=True, help="Show, check, explain and try polic
 
 @app.command()
 def show(ctx: typer.Context, policy: PolicyArgument = None, *, as_json: AsJson = False) -> None:
-    """Print every setting of a policy, its access rules, and its digest."""
+    """Print the settings of a policy, its access rules, its digest."""
     profile = _profile(ctx, policy)
     if as_json:
         print_json({"digest": profile.digest, "profile": json_of(profile)})
@@ -55,10 +55,11 @@ def check(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Check a policy: not understood is exit code 2, with the place; odd is 1, with the reason.
+    """Check a policy for mistakes, and for what is odd in it.
 
-    Odd are rules that never decide anything, permissions that are always forbidden, settings
-    without effect, and a policy that allows nothing or everything.
+    Exit code 2, with the place, if it is not understood; 1, with the reason, if it is odd. Odd are
+    rules that never decide anything, permissions that are always forbidden, settings without
+    effect, and a policy that allows nothing or everything.
     """
     from policies.checking import check_policy  # noqa: PLC0415 - other commands do without
 
@@ -92,7 +93,7 @@ def apply(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Decide about every tool of the store now, and not when it is next loaded.
+    """Decide about every tool now, and not when it is next loaded.
 
     What the policy no longer allows goes to quarantine. What an earlier policy sent there comes
     back where this one allows it without a person.
@@ -121,11 +122,14 @@ async def _apply(settings: Settings, *, dry_run: bool) -> tuple[Applied, ...]:
 
 
 @app.command()
-def schema() -> None:
-    """Print the Cedar schema that access policies are checked against."""
+def schema(*, as_json: AsJson = False) -> None:
+    """Print the Cedar schema that access rules are checked against."""
     from policies.cedar_schema import CEDAR_SCHEMA  # noqa: PLC0415 - others do without
 
-    print_lines(CEDAR_SCHEMA.splitlines())
+    if as_json:
+        print_json({"schema": CEDAR_SCHEMA})
+    else:
+        print_lines(CEDAR_SCHEMA.splitlines())
 
 
 def _profile(ctx: typer.Context, policy: str | None) -> PolicyProfile:

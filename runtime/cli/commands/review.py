@@ -9,7 +9,7 @@ import typer
 
 from runtime.cli import reviewpage, reviewvotes
 from runtime.cli.invocation import settings_of
-from runtime.cli.options import PolicyName, Principal, Ref
+from runtime.cli.options import Ref
 from runtime.cli.output import AsJson, print_json, print_rich, run_async
 from runtime.cli.reviewlist import print_waiting
 from runtime.cli.reviewshow import item_view, look_at
@@ -27,14 +27,12 @@ app = typer.Typer(help="Approve or reject what waits for a person.")
 def desk(
     ctx: typer.Context,
     *,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
     """Approve or reject what waits for a person: without a command, on the whole terminal."""
     if ctx.invoked_subcommand is not None:
         return
-    settings = settings_of(ctx, principal=principal, policy=policy)
+    settings = settings_of(ctx)
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         print_waiting(settings, as_json=as_json)
         return
@@ -54,31 +52,28 @@ async def _screen(settings: Settings) -> None:
 def list_(
     ctx: typer.Context,
     *,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the versions that wait for a person, as far as you may read them."""
-    print_waiting(settings_of(ctx, principal=principal, policy=policy), as_json=as_json)
+    """List the versions that wait, as far as you may read them."""
+    print_waiting(settings_of(ctx), as_json=as_json)
 
 
 @app.command()
-def show(  # noqa: PLR0913 - one parameter an option
+def show(
     ctx: typer.Context,
     ref: Ref,
     *,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Run the trials once more to see what they reach.")
     ] = False,
-    principal: Principal = None,
-    policy: PolicyName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that a reviewer needs: what changed, reach, proof, source, who uses it.
+    """Show everything that a reviewer needs.
 
+    What changed, what it can reach, findings, trials, source, who uses it, earlier votes.
     A bare NAME means the version that waits, if exactly one does.
     """
-    settings = settings_of(ctx, principal=principal, policy=policy)
+    settings = settings_of(ctx)
     version, item = run_async(look_at(settings, ref, measured=coverage))
     if as_json:
         review: JsonObject = item.model_dump(mode="json")

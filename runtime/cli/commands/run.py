@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 def command(  # noqa: PLR0913 - one parameter an option
     ctx: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="What to ask; piped standard input is its data.")],
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What to ask; piped standard input is its data.")
+    ],
     *,
     model: options.Model = None,
     api: options.ApiName = None,
     base_url: options.BaseUrl = None,
-    policy: options.PolicyName = None,
     resume: options.Resume = None,
     file: Attachments = None,
     budget_turns: options.BudgetTurns = None,
@@ -44,7 +45,6 @@ def command(  # noqa: PLR0913 - one parameter an option
         model=model,
         api=api,
         base_url=base_url,
-        policy=policy,
         budget=options.budget_flags(
             budget_turns, budget_tokens, budget_cost, budget_seconds, budget_definitions
         ),

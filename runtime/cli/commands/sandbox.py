@@ -36,7 +36,10 @@ def _group() -> None:
 
 @app.command()
 def build(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Build the guest image from this interpreter, if it is not there yet; print its digest."""
+    """Build the guest image from this interpreter; print its digest.
+
+    Nothing is done where it is there already.
+    """
     digest = run_async(_build(settings_of(ctx)))
     if as_json:
         print_json({"image": digest})
@@ -77,10 +80,10 @@ def bench(  # noqa: PLR0913 - each is one choice of a person
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure calls on every runtime of the engine, beside the bare engine and the bare kernel.
+    """Measure what calls cost here, on every runtime of the engine.
 
-    Takes about five minutes, or a quarter of one with --quick, on a machine that should do
-    nothing else meanwhile.
+    Beside the bare engine and the bare kernel. Takes about five minutes, or a quarter of one with
+    --quick, on a machine that should do nothing else meanwhile.
     """
     from runtime.bench.plan import plan_of  # noqa: PLC0415 - `--help` does without
     from runtime.bench.plot import draw, needs  # noqa: PLC0415 - same

@@ -34,7 +34,9 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     ctx: typer.Context,
-    session: Annotated[str, typer.Argument(help="Id of the session, as `sessions list` has it.")],
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="Id of the session, as `sessions list` has it.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:

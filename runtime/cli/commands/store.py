@@ -13,10 +13,12 @@ from policies.display import escape_text
 from runtime.cli import storecalls, storechecks, storekeys
 from runtime.cli.invocation import settings_of
 from runtime.cli.output import AsJson, json_of, print_json, print_lines
-from runtime.errors import ExitCode
+from runtime.errors import ExitCode, UsageError
+from runtime.settings import store_place
 
 if TYPE_CHECKING:
     from policies.value import JsonObject
+    from toolstore.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Check, sign, migrate and copy the store of tools.")
 app.command()(storechecks.verify)
@@ -87,10 +89,9 @@ def copy(
     """
     from runtime.storekeys import key_guard  # noqa: PLC0415 - `--help` does without
     from toolstore.copying import copy_store  # noqa: PLC0415 - same
-    from toolstore.index import database_at  # noqa: PLC0415 - same
 
     guard = None if unsigned else partial(key_guard, settings_of(ctx))
-    report = copy_store(database_at(source), database_at(target), _Teller(), guard)
+    report = copy_store(_database(source), _database(target), _Teller(), guard)
     if as_json:
         print_json(json_of(report))
         return
@@ -98,6 +99,15 @@ def copy(
     print_lines(
         [f"{report.source} -> {report.target}", f"{counts}: the same on both sides"],
     )
+
+
+def _database(place: str) -> Database:
+    from toolstore.index import database_at  # noqa: PLC0415 - `--help` does without
+
+    try:
+        return database_at(store_place(place))
+    except ValueError as error:
+        raise UsageError(f"{escape_text(place)} is no place of a store: {error}") from None
 
 
 class _Teller:
