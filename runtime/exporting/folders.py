@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from policies.display import escape_text
 from runtime.errors import UsageError
 
 
@@ -15,8 +16,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write `files`, by their path below it, as a new `folder`: all of them or none.
 
     Raises:
-        UsageError: the folder is there already, or cannot be written.
+        UsageError: the folder is there already, or cannot be written, or a path leads out of it.
     """
+    for name in files:
+        if not _stays_inside(name):
+            raise UsageError(
+                f"a file of the export would be {escape_text(name, keep_newlines=False)!r}, which is "
+                "no path below its folder; nothing was written"
+            )
     if os.path.lexists(folder):
         raise UsageError(
             f"{folder} is there already; nothing was written. Remove it, or name another with -o"
@@ -37,3 +44,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether it is a path of plain names, from the folder downwards."""
+    parts = name.split("/")
+    return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(parts)

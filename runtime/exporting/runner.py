@@ -11,10 +11,10 @@ import asyncio
 import dataclasses
 import enum
 import hashlib
-import importlib.util
 import inspect
 import json
 import sys
+import types
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,7 +26,8 @@ def main() -> int:
     """Check the source, call the function, print what it returns; 1 if it raises, 2 if misused."""
     tool = json.loads((SKILL / "assets" / "tool.json").read_text("utf-8"))
     source = SKILL / "scripts" / "tool.py"
-    found = "sha256:" + hashlib.sha256(source.read_bytes()).hexdigest()
+    content = source.read_bytes()
+    found = "sha256:" + hashlib.sha256(content).hexdigest()
     if found != tool["code_digest"]:
         return fail(2, f"{source} is {found}, and {tool['code_digest']} was exported: not run")
     try:
@@ -36,7 +37,7 @@ def main() -> int:
     if not isinstance(arguments, dict):
         return fail(2, 'the arguments are one JSON object, such as {"name": "value"}')
     try:
-        result = call(load(source, tool["function"]), arguments)
+        result = call(load(content, source, tool["function"]), arguments)
     except Exception as error:  # noqa: BLE001 - whatever the tool raises is its answer
         return fail(1, f"{type(error).__name__}: {error}")
     print(json.dumps(result, default=plain, allow_nan=False))  # noqa: T201 - the way out
@@ -59,14 +60,15 @@ async def finish(result: Awaitable[object]) -> object:
     return await result
 
 
-def load(source: Path, function: str) -> Callable[..., object]:
-    """The function of the tool, in a module that dataclasses find by its name."""
-    specification = importlib.util.spec_from_file_location("tool", source)
-    if specification is None or specification.loader is None:
-        raise ImportError(f"cannot load {source}")
-    module = importlib.util.module_from_spec(specification)
+def load(content: bytes, source: Path, function: str) -> Callable[..., object]:
+    """The function of the tool, in a module that dataclasses find by its name.
+
+    Compiled from the very bytes that were checked: Python's cache of compiled files is not asked.
+    """
+    module = types.ModuleType("tool")
+    module.__file__ = str(source)
     sys.modules["tool"] = module
-    specification.loader.exec_module(module)
+    exec(compile(content, source, "exec"), module.__dict__)  # noqa: S102 - it is what this is for
     found: Callable[..., object] = getattr(module, function)
     return found
 

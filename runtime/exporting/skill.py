@@ -8,6 +8,7 @@ tool needs what only the runtime gives (network, files, other tools), there is n
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +26,16 @@ MAX_DESCRIPTION: Final = 1024
 MAX_COMPATIBILITY: Final = 500
 SHOWN_EXAMPLES: Final = 5
 BUNDLE: Final = "assets/bundle.json"
+_WORDS: Final = re.compile("[a-z0-9]+")
 
 
 def skill_name(name: str) -> str:
     """A tool's name as the name of a skill: lower case, words parted by single hyphens.
 
     Different tools of a store keep different names: the store has no two names that are equal
-    without underscores and case.
+    without underscores and case. Nothing of a name can lead into another folder.
     """
-    return "-".join(word for word in name.lower().split("_") if word)
+    return "-".join(_WORDS.findall(name.lower())) or "tool"
 
 
 def skill_files(version: ToolVersion, bundle: bytes) -> dict[str, bytes]:

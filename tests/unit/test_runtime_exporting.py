@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -273,6 +275,20 @@ def test_the_script_does_not_run_what_was_changed(skill: Path):
     assert "not run" in done.stderr
 
 
+def test_the_script_runs_the_bytes_that_it_checked(skill: Path):
+    """A compiled file of another source, made to fit the time and size of the right one."""
+    source = skill / "scripts" / "tool.py"
+    other = CODE.replace('colour: str = "red"', 'colour: str = "XXX"')
+    stamp = source.stat()
+    source.write_text(other)
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    py_compile.compile(str(source))
+    source.write_text(CODE)
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+    assert json.loads(run(skill, '{"left": 2}').stdout) == {"left": 2, "colour": "red"}
+
+
 def test_a_tool_that_needs_the_runtime_has_no_script_to_run():
     source = make_source().model_copy(update={"permissions": Permissions(files=("input",))})
 
@@ -293,6 +309,34 @@ def test_nothing_is_written_over(tmp_path: Path):
 
     assert (folder / "a" / "b.txt").read_bytes() == b"first"
     assert [each.name for each in tmp_path.iterdir()] == ["skill"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/etc/evil", "a//b", ".", "", "a/./b", "..\\evil", "a\0b"]
+)
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str):
+    with pytest.raises(UsageError, match="nothing was written"):
+        write_folder(tmp_path / "in" / "skill", {"good": b"1", name: b"2"})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_a_link_is_there_already(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "skill").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+
+    for name in ("skill", "nowhere"):
+        with pytest.raises(UsageError, match="nothing was written"):
+            write_folder(tmp_path / name, {"a": b"1"})
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "..", "", "a\0b", "\u202eevil"])
+def test_no_name_of_a_tool_leads_into_another_folder(name: str):
+    assert re.fullmatch(r"[a-z0-9-]+", skill_name(name))
 
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path):
