@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import typer
 from factories import make_submission, needs_review
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -169,7 +170,7 @@ def test_who_and_under_which_policy_may_be_said_anywhere(
 
 
 def test_names_are_completed_and_versions_behind_an_at(home: Path) -> None:
-    with get_command(assemble("tools")).make_context("toolkiln", ["tools"]) as context:
+    with typer.Context(get_command(assemble("tools"))) as context:
         assert tool_names(context, "dou") == ["double"]
         assert tool_names(context, "") == ["double", "triple"]
         assert tool_names(context, "triple@") == ["triple@1"]
