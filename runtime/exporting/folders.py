@@ -20,10 +20,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     for name in files:
         if not _stays_inside(name):
-            raise UsageError(
-                f"a file of the export would be {escape_text(name, keep_newlines=False)!r}, which is "
-                "no path below its folder; nothing was written"
-            )
+            shown = escape_text(name, keep_newlines=False)
+            raise UsageError(f"{shown!r} is no path below a folder; nothing was written")
     if os.path.lexists(folder):
         raise UsageError(
             f"{folder} is there already; nothing was written. Remove it, or name another with -o"

@@ -312,7 +312,7 @@ def test_nothing_is_written_over(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "a/../../evil", "/etc/evil", "a//b", ".", "", "a/./b", "..\\evil", "a\0b"]
+    "name", ["../evil", "a/../../evil", "/evil", "a//b", ".", "", "a/./b", "..\\evil", "a\0b"]
 )
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str):
     with pytest.raises(UsageError, match="nothing was written"):
