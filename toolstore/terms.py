@@ -11,8 +11,9 @@ from sqlalchemy import Connection, func, select
 from policies.decision import Channel
 from policies.value import Value
 from toolstore import reading, tables
-from toolstore.errors import PredecessorChangedError, QuotaError
-from toolstore.models import STABLE, Place, Provenance, Quota, Submission
+from toolstore.errors import PredecessorChangedError, QuotaError, TransitionError
+from toolstore.models import STABLE, Lifecycle, Place, Provenance, Quota, Submission
+from toolstore.placing import last_event
 
 _ADVICE: Final = (
     "Call a tool that is there, or ask a person to raise the limit in the policy; "
@@ -105,3 +106,20 @@ def check_beside_current(connection: Connection, submission: Submission) -> None
             compared=None if replay is None else replay.predecessor_ref,
             current=None if current is None else current.ref,
         )
+
+
+def check_not_revoked(connection: Connection, submission: Submission) -> None:
+    """Refuse a text that was revoked in another image: a newer image makes it no better.
+
+    Raises:
+        TransitionError: it was.
+    """
+    rows = reading.rows_of_name(connection, submission.source.name)
+    for row in rows:
+        if row.source == submission.source.digest and row.state == Lifecycle.REVOKED:
+            raise TransitionError(
+                submission.source.name,
+                f"{row.ref} is exactly this text in another image, and was revoked "
+                f"({last_event(connection, row).reason}); change the tool and submit it as a new "
+                "version",
+            )

@@ -19,7 +19,7 @@ from toolstore.events import Birth, EventDetail, EventType, is_allowed, skeleton
 from toolstore.journal import Journal
 from toolstore.models import Lifecycle, Submission, ToolRef, ToolVersion
 from toolstore.placing import Placing, last_event, last_move
-from toolstore.terms import Terms, check_beside_current, check_quota
+from toolstore.terms import Terms, check_beside_current, check_not_revoked, check_quota
 
 
 class Writer:
@@ -40,6 +40,7 @@ class Writer:
             check_beside_current(self.connection, submission)
         row = reading.row_of_digest(self.connection, submission.digest)
         if row is None:
+            check_not_revoked(self.connection, submission)
             if terms.quota is not None:
                 check_quota(self.connection, submission, terms.quota)
             self._let_in(self._take_in(submission), submission, terms)
@@ -65,7 +66,7 @@ class Writer:
                 "look at it again and approve what is shown",
             )
         if is_allowed(EventType.OVERRULED, version.state):
-            self._overrule(row, "the approval", EventDetail(overruled=approval))
+            self.overrule(row, "the approval", EventDetail(overruled=approval))
             return self.finish(row.digest)
         self._unchanged_since(row, after)
         self.require(row, EventType.APPROVED)
@@ -90,13 +91,13 @@ class Writer:
         row = replace(row, state=last_event(self.connection, row).to_state.value)
         state = Lifecycle(row.state or "")
         if kind is EventType.REJECTED and is_allowed(EventType.OVERRULED, state):
-            self._overrule(row, f"the no ({reason})", EventDetail(shown=shown))
+            self.overrule(row, f"the no ({reason})", EventDetail(shown=shown))
             return self.finish(row.digest)
         self.require(row, kind)
         self.journal.record(row, kind, reason, EventDetail(shown=shown))
         return self.finish(row.digest)
 
-    def _overrule(self, row: VersionRow, vote: str, detail: EventDetail) -> None:
+    def overrule(self, row: VersionRow, vote: str, detail: EventDetail) -> None:
         """Keep a vote that came after the decision: everybody who decided is in the log."""
         self.refusal = TransitionError(
             row.ref, f"it is {row.state} by now; {vote} came too late, and is kept in the log"
@@ -189,7 +190,7 @@ class Writer:
             self._let_in(row, submission, terms)
         elif row.state == Lifecycle.REVOKED:
             reason = last_move(self.connection, row)[0].reason
-            self._overrule(row, "the policy's decision", EventDetail(decision=submission.decision))
+            self.overrule(row, "the policy's decision", EventDetail(decision=submission.decision))
             self.refusal = TransitionError(
                 row.ref,
                 f"these very bytes were revoked ({reason}); "

@@ -1,4 +1,4 @@
-"""Evidence about a predecessor counts only for what replaces that very version."""
+"""What may not come in: evidence about another predecessor, and a text that was revoked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from factories import make_submission
 from store_places import Place
 
 from policies.replay import Replay
-from toolstore.errors import PredecessorChangedError
+from policies.value import sha256_digest
+from toolstore.errors import PredecessorChangedError, TransitionError
 from toolstore.models import Submission, ToolVersion
 from toolstore.store import ToolStore
 from toolstore.terms import Terms
@@ -54,6 +55,21 @@ async def test_who_replaces_something_was_compared_with_it(store: ToolStore) -> 
     third = await admit(store, version_of(3))
     assert third.parent is None
     assert (await store.verify()).intact
+
+
+async def test_what_was_revoked_stays_out_in_a_newer_image_too(store: ToolStore) -> None:
+    first = version_of(1)
+    await store.revoke((await admit(store, first)).digest, actor="bob", reason="it lies")
+    image = sha256_digest(b"a newer image")
+    evidence = first.evidence.model_copy(update={"image_digest": image})
+    again = first.model_copy(update={"image_digest": image})
+    again = again.model_copy(
+        update={"evidence": evidence.model_copy(update={"subject": again.digest})}
+    )
+    with pytest.raises(TransitionError, match=r"double@1 is exactly this text .* \(it lies\)"):
+        await admit(store, again)
+    assert len(await store.history("double")) == 1
+    assert (await admit(store, version_of(2))).sequence == 2
 
 
 async def test_of_upgrades_at_once_one_comes_and_the_others_are_told(place: Place) -> None:
