@@ -14,7 +14,7 @@ from policies.value import Value
 from runtime.equipment import Equipment
 from runtime.redecision import decide_again
 from runtime.terms import terms_of
-from toolstore.errors import StoreDamagedError
+from toolstore.errors import StoreDamagedError, TransitionError
 from toolstore.events import EventType
 from toolstore.models import ToolVersion
 from toolstore.store import ToolStore
@@ -85,9 +85,12 @@ async def _reconsider(
         await store.decisions.keep_policy(
             profile.text, digest=decision.policy_digest, actor=equipment.tenant
         )
-        await store.lifecycle.readmit(
-            version.digest, decision, actor=equipment.tenant, terms=terms_of(profile)
-        )
+        try:
+            await store.lifecycle.readmit(
+                version.digest, decision, actor=equipment.tenant, terms=terms_of(profile)
+            )
+        except TransitionError:  # somebody decided about it meanwhile, and that counts
+            return _applied(version, Effect.STAYS_ASIDE, decision)
     return _applied(version, Effect.COMES_BACK, decision)
 
 

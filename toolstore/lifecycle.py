@@ -86,8 +86,12 @@ class LifecycleMoves:
     ) -> ToolVersion:
         """Take a version out of quarantine that `decision` allows by now.
 
+        One that was approved meanwhile is returned as it is. What the policy said of one that was
+        rejected meanwhile is kept in the log.
+
         Raises:
-            TransitionError: it is not in quarantine, or the decision does not allow it.
+            TransitionError: it is neither in quarantine nor approved, or the decision does not
+                allow it.
             ToolNotFoundError: no version has this digest.
         """
         work = partial(moves.readmit, digest=digest, decision=decision, terms=terms)

@@ -11,7 +11,7 @@ from toolstore import reading, tables
 from toolstore.assemble import VersionRow
 from toolstore.errors import TransitionError
 from toolstore.events import CanaryFigures, EventDetail, EventType, time_text
-from toolstore.models import Origin, Place, ToolRef, ToolVersion
+from toolstore.models import Lifecycle, Origin, Place, ToolRef, ToolVersion
 from toolstore.placing import last_move
 from toolstore.terms import Terms
 from toolstore.writing import Writer, words
@@ -79,12 +79,21 @@ def suspend(writer: Writer, digest: str, decision: Decision, reason: str) -> Too
 
 
 def readmit(writer: Writer, digest: str, decision: Decision, terms: Terms) -> ToolVersion:
-    """Out of quarantine without a person, where `decision` allows it by now."""
+    """Out of quarantine without a person, where `decision` allows it by now.
+
+    One that somebody approved meanwhile is returned as it is; one that somebody rejected stays
+    rejected, and the log has what the policy said too late.
+    """
     row = reading.require_digest(writer.connection, digest)
     version = reading.load(writer.connection, row)
-    writer.require(row, EventType.ADMITTED)
     if not decision.allowed:
         raise TransitionError(row.ref, f"the policy does not allow it: {words(decision)}")
+    if version.state is Lifecycle.APPROVED:
+        return version
+    if version.state is Lifecycle.REVOKED:
+        writer.overrule(row, "the policy's decision", EventDetail(decision=decision))
+        return writer.finish(digest)
+    writer.require(row, EventType.ADMITTED)
     _admit(writer, row, version, decision, terms)
     return writer.finish(digest)
 
