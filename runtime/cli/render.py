@@ -20,6 +20,7 @@ from policies.permissions import Permissions
 from policies.report import lines_of
 from policies.schema import ToolSchema
 from policies.value import JsonObject
+from runtime.cli.diffview import changes_view
 from toolstore.models import Lifecycle, ToolVersion
 
 THEME: Final = "ansi_dark"
@@ -229,7 +230,7 @@ def version_view(version: ToolVersion, before: ToolVersion | None = None) -> lis
         ("trials", trials_view(version.evidence.trials)),
     ]
     if before is not None:
-        sections.append((f"changes since {before.ref}", diff_view(before, version)))
+        sections.append((f"changes since {before.ref}", changes_view(before, version)))
     title = Text.assemble(one_line(str(version.ref), "bold"), "  ", _state(version.state))
     panels: list[RenderableType] = [Panel(facts, title=title, title_align="left")]
     panels += [Panel(body, title=one_line(name), title_align="left") for name, body in sections]
@@ -244,19 +245,19 @@ def _facts(version: ToolVersion) -> Iterable[tuple[str, Text]]:
     if provenance.session:
         origin += f", session {provenance.session}"
     yield "description", safe(version.source.description)
-    yield "state", one_line(f"{version.state}: {version.state_reason}")
+    state = f"{version.state} ({version.place})" if version.place else version.state
+    yield "state", one_line(f"{state}: {version.state_reason}")
     yield "author", one_line(origin)
     yield "created", Text(f"{provenance.created_at:%Y-%m-%d %H:%M:%S %Z}")
     yield "level", Text(str(version.level))
     yield "parent", Text(version.parent or "none")
     yield "evidence", one_line(evidence_words(version.evidence))
     verdict = "allowed" if decision.allowed else "review" if decision.needs_review else "refused"
-    yield "decision", one_line(f"{verdict}: {'; '.join(decision.reasons)}")
+    under = f"{verdict} under policy {decision.policy_digest[:19]}…"
+    yield "decision", one_line(f"{under}: {'; '.join(decision.reasons)}")
     for approval in version.approvals:
         words = f"{approval.principal}, {approval.at:%Y-%m-%d %H:%M:%S %Z}"
         yield "approved by", one_line(words + (f": {approval.comment}" if approval.comment else ""))
-    if version.place is not None:
-        yield "for", one_line(str(version.place))
     for waiver in version.waivers:
         until = f"{waiver.expires_at:%Y-%m-%d %H:%M:%S %Z}"
         words = f"{waiver.rule} by {waiver.principal} until {until}: {waiver.reason}"
@@ -265,42 +266,3 @@ def _facts(version: ToolVersion) -> Iterable[tuple[str, Text]]:
 
 def _state(state: Lifecycle) -> Text:
     return Text(str(state), style=_STATE_STYLES.get(state, "dim"))
-
-
-def diff_view(before: ToolVersion, after: ToolVersion) -> RenderableType:
-    """A coloured unified diff of everything that an author writes."""
-    view = Text()
-    for line in diff_lines(before, after):
-        view.append(line + "\n", style=_diff_style(line))
-    view.rstrip()
-    return view if view.plain else Text("no difference in what the author wrote", style="dim")
-
-
-def diff_lines(before: ToolVersion, after: ToolVersion) -> list[str]:
-    """The unified diff as escaped lines: code first, then the other fields as JSON."""
-    from difflib import unified_diff  # noqa: PLC0415 - only where a diff is wanted
-
-    lines: list[str] = []
-    for part in ("code", "fields"):
-        lines += unified_diff(
-            _written(before, part),
-            _written(after, part),
-            f"{before.ref}/{part}",
-            f"{after.ref}/{part}",
-            lineterm="",
-        )
-    return [escape_text(line, keep_newlines=False) for line in lines]
-
-
-def _written(version: ToolVersion, part: str) -> list[str]:
-    if part == "code":
-        return version.source.code.split("\n")
-    fields = version.source.to_json()
-    del fields["code"]
-    return json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
-
-
-def _diff_style(line: str) -> str:
-    if line.startswith(("+++", "---")):
-        return "bold"
-    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")

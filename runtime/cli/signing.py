@@ -69,13 +69,31 @@ def show_view(
     before: ToolVersion | None,
     report: BundleReport | None,
     others: Sequence[OthersWord],
+    events: Sequence[Event],
 ) -> list[RenderableType]:
-    """A version as people review it, with who vouches for it; its digest last."""
+    """A version as people review it, with its past and who vouches for it; its digest last."""
     *panels, digest = version_view(version, before)
+    panels.append(Panel(past_view(events), title="history", title_align="left"))
     panels.append(Panel(signatures_view(report), title="who vouches for it", title_align="left"))
     if others:
         panels.append(Panel(words_view(others), title="what others said", title_align="left"))
     return [*panels, digest]
+
+
+def past_view(events: Iterable[Event]) -> RenderableType:
+    """What happened to a version, a line each; `tools history` has all of each."""
+    table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    for event in events:
+        table.add_row(
+            Text(f"{event.at:%Y-%m-%d %H:%M}", style="dim"),
+            one_line(str(event.type), "cyan"),
+            one_line(event.actor),
+            one_line(event.reason),
+        )
+    return table
 
 
 def signatures_view(report: BundleReport | None) -> RenderableType:

@@ -37,11 +37,13 @@ def show(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
         if shown.report is not None:
             signatures = [json_of(line) for line in shown.report.lines]
         others: list[JsonValue] = [json_of(word) for word in shown.others]
-        print_json({**version_json(shown.version), "signatures": signatures, "others": others})
+        events: list[JsonValue] = [json_of(event) for event in shown.events]
+        fields = version_json(shown.version)
+        print_json({**fields, "signatures": signatures, "others": others, "events": events})
         return
     from runtime.cli.signing import show_view  # noqa: PLC0415 - lists do without
 
-    print_rich(settings, *show_view(shown.version, shown.before, shown.report, shown.others))
+    print_rich(settings, *show_view(*shown))
 
 
 class _Shown(NamedTuple):
@@ -51,6 +53,7 @@ class _Shown(NamedTuple):
     before: ToolVersion | None
     report: BundleReport | None
     others: Sequence[OthersWord]
+    events: Sequence[Event]
 
 
 async def _shown(settings: Settings, ref: str) -> _Shown:
@@ -63,6 +66,7 @@ async def _shown(settings: Settings, ref: str) -> _Shown:
             await version_before(store, version),
             await store.exchange.report(version.ref),
             await store.exchange.words(version),
+            [each for each in await store.events(version.name) if each.digest == version.digest],
         )
 
 

@@ -225,8 +225,13 @@ def test_show_has_everything_that_a_reviewer_needs(
     shown = capsys.readouterr().out
     for part in ("double@2", "return number + number", '{"number": 2}', "all passed", "level L0"):
         assert part in shown
+    for part in ("approved (stable): ", "allowed under policy sha256:", "history", "submitted"):
+        assert part in shown
     assert "-    return number * 2" in shown
     assert digest in shown
+    assert run(["tools", "show", "double@1", "--json"]) == ExitCode.OK
+    events = json.loads(capsys.readouterr().out)["events"]
+    assert [event["type"] for event in events][-1] == "superseded"
 
 
 def test_diff_of_a_first_version_says_what_to_do(

@@ -188,6 +188,25 @@ def test_a_policy_is_applied_or_only_said_to_be(put: Callable[..., None], out: O
     assert json.loads(printed)["state"] == "quarantined"
 
 
+@pytest.mark.parametrize("name", ["local", "production"])
+def test_what_is_shown_of_a_policy_can_be_written_into_a_file(
+    name: str, out: Out, tmp_path: Path
+) -> None:
+    shown = json.loads(out("policy", "show", name, "--json")[1])
+    words, _, digest_and_settings = out("policy", "show", name)[1].partition("\n")
+    title, _, about = words.partition(": ")
+    settings = digest_and_settings.partition("\n")[2].partition("\n---")[0]
+    cedar = shown["profile"]["access"]["files"]
+    for file, text in cedar.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "shown.toml").write_text(f'name = "{title}"\ndescription = "{about}"\n{settings}')
+
+    again = json.loads(out("policy", "show", "./shown.toml", "--json")[1])
+
+    assert again["profile"] == shown["profile"]
+    assert again["digest"] == shown["digest"]
+
+
 def test_the_schema_is_printed(out: Out) -> None:
     from policies.cedar_schema import CEDAR_SCHEMA  # noqa: PLC0415 - as a command does
 

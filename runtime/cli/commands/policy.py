@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,13 +40,26 @@ def show(ctx: typer.Context, policy: PolicyArgument = None, *, as_json: AsJson =
         print_json({"digest": profile.digest, "profile": json_of(profile)})
         return
     print_lines([f"{profile.name}: {profile.description}", f"digest {profile.digest}"])
-    fields: JsonObject = profile.model_dump(mode="json", exclude={"name", "description"})
+    left_out = {"name": True, "description": True, "access": {"files"}}  # told apart from the rest
+    fields: JsonObject = profile.model_dump(mode="json", exclude=left_out)
     for section, values in fields.items():
         if isinstance(values, dict) and values:
-            shown = [f"{key} = {value}" for key, value in values.items() if key != "files"]
-            print_lines([f"[{section}]", *shown])
+            print_lines(_toml_lines(section, values))
     for name, text in profile.access.texts:
         print_lines([f"--- {name}", *text.splitlines()])
+
+
+def _toml_lines(section: str, values: JsonObject) -> list[str]:
+    """A section as it could stand in a policy file; tables in it behind it."""
+    lines = [f"[{section}]"]
+    tables: list[str] = []
+    for name, value in values.items():
+        key = name if name.isidentifier() and name.isascii() else json.dumps(name)
+        if isinstance(value, dict):
+            tables += _toml_lines(f"{section}.{key}", value)
+        elif value is not None:
+            lines.append(f"{key} = {json.dumps(value)}")
+    return [*lines, *tables]
 
 
 @app.command()
