@@ -40,7 +40,7 @@ def show(ctx: typer.Context, policy: PolicyArgument = None, *, as_json: AsJson =
         print_json({"digest": profile.digest, "profile": json_of(profile)})
         return
     print_lines([f"{profile.name}: {profile.description}", f"digest {profile.digest}"])
-    left_out = {"name": True, "description": True, "access": {"files"}}  # told apart from the rest
+    left_out: dict[str, bool | set[str]] = {"name": True, "description": True, "access": {"files"}}
     fields: JsonObject = profile.model_dump(mode="json", exclude=left_out)
     for section, values in fields.items():
         if isinstance(values, dict) and values:
