@@ -170,7 +170,8 @@ def test_who_and_under_which_policy_may_be_said_anywhere(
 
 
 def test_names_are_completed_and_versions_behind_an_at(home: Path) -> None:
-    with typer.Context(get_command(assemble("tools"))) as context:
+    context = typer.Context(get_command(assemble("tools")))
+    with context:
         assert tool_names(context, "dou") == ["double"]
         assert tool_names(context, "") == ["double", "triple"]
         assert tool_names(context, "triple@") == ["triple@1"]
