@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from factories import make_submission
 from postgres_server import PASSWORD, PostgresServer
+from programs import run_program
 from store_places import FolderPlace, Place, ServerPlace
 from storekit import fill
 
@@ -23,23 +19,6 @@ from toolstore.errors import StoreDamagedError, StoreUnusableError
 from toolstore.index import database_at
 from toolstore.layout import REVISIONS
 from toolstore.store import ToolStore
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(program: str, *arguments: object) -> Any:
-    """What a program of `tests/support` printed."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "support" / program, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
 
 BLUNT = (
     "CREATE OR REPLACE FUNCTION toolstore_append_only() RETURNS trigger "
@@ -55,7 +34,7 @@ def silently(_what: str, _done: int, _count: int) -> None:
 
 
 async def test_processes_on_one_server_lose_nothing(postgres_url: str) -> None:
-    answers = await asyncio.to_thread(run, "store_writing.py", postgres_url, 4, 2)
+    answers = await asyncio.to_thread(run_program, "store_writing.py", postgres_url, 4, 2)
 
     assert [answer["errors"] for answer in answers] == [[]] * 4
     async with await ToolStore.open(postgres_url) as store:
@@ -71,7 +50,7 @@ async def test_processes_on_one_server_lose_nothing(postgres_url: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_a_writer_on_a_server_killed_at_every_point_of_every_step(empty_url: str) -> None:
-    found = run("store_killing.py", empty_url, 1, 100)
+    found = run_program("store_killing.py", empty_url, 1, 100)
 
     print(found)
     assert found["problems"] == []

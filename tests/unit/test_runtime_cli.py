@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_home import stand_at_home
 from factories import make_source, make_submission, needs_review
 
 from policies.errors import PolicyConfigError
@@ -39,13 +40,7 @@ Fill = Callable[..., list[str]]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home and a working folder of its own, and nothing of the caller's environment."""
-    for name in list(os.environ):
-        if name.startswith(("TOOLKILN_", "OPENAI_")) or name in {"DOCKER_HOST", "NO_COLOR"}:
-            monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    monkeypatch.setenv("TOOLKILN_HOME", str(folder))
-    monkeypatch.chdir(tmp_path)
-    return folder
+    return stand_at_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

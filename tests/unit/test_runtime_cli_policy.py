@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_home import stand_at_home
 from factories import make_submission, needs_review
 
 from runtime.cli.program import run
@@ -28,13 +28,8 @@ Out = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one approved tool, under a policy with guests."""
-    for name in list(os.environ):
-        if name.startswith("TOOLKILN_"):
-            monkeypatch.delenv(name)
-    folder = tmp_path / "home"
+    folder = stand_at_home(tmp_path, monkeypatch)
     folder.mkdir()
-    monkeypatch.setenv("TOOLKILN_HOME", str(folder))
-    monkeypatch.chdir(tmp_path)
     (folder / "mine.cedar").write_text(RULES)
     (folder / "mine.toml").write_text(
         f'{LOCAL.read_text("utf-8")}\n[access]\npolicies = ["mine.cedar"]\n'

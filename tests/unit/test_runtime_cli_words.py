@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import typer
+from cli_home import stand_at_home
 from factories import make_submission, needs_review
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -61,14 +61,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("words")
     asyncio.run(fill(folder / "home"))
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("TOOLKILN_", "OPENAI_")):
-                patch.delenv(name)
-        patch.setenv("TOOLKILN_HOME", str(folder / "home"))
+        home = stand_at_home(folder, patch)
         patch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
         patch.setenv("COLUMNS", "80")
-        patch.chdir(folder)
-        yield folder / "home"
+        yield home
 
 
 @st.composite

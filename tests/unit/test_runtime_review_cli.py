@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cli_home import stand_at_home
 from factories import make_submission, needs_review
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,15 +44,11 @@ property_failures = "allow"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in list(os.environ):
-        if name.startswith(("TOOLKILN_", "OPENAI_")) or name in {"DOCKER_HOST", "NO_COLOR"}:
-            monkeypatch.delenv(name)
+    home = stand_at_home(tmp_path, monkeypatch)
     (tmp_path / "policy.toml").write_text(POLICY)
-    monkeypatch.setenv("TOOLKILN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TOOLKILN_POLICY", str(tmp_path / "policy.toml"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
+    return home
 
 
 def in_store(home: Path, work: Callable[[ToolStore], Awaitable[T]]) -> T:

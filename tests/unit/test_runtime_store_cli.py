@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cli_home import stand_at_home
 from factories import make_submission
 from storekit import tampering
 
@@ -22,9 +23,7 @@ from toolstore.store import ToolStore
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of one's own, with a signed store of one tool."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("TOOLKILN_HOME", str(home))
-    monkeypatch.chdir(tmp_path)
+    home = stand_at_home(tmp_path, monkeypatch)
     asyncio.run(_admit(home, "double"))
     return home
 

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from factories import make_submission
+from programs import run_program
 
 from toolstore.models import Lifecycle
 from toolstore.store import ToolStore
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(program: str, *arguments: object) -> Any:
-    """What a program of `tests/support` printed."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "support" / program, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 async def assert_nothing_lost(folder: Path, refs: list[str], writers: int, each: int) -> None:
@@ -51,7 +31,7 @@ async def assert_nothing_lost(folder: Path, refs: list[str], writers: int, each:
 async def test_fifty_processes_lose_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "tools"
 
-    answers = await asyncio.to_thread(run, "store_writing.py", folder, 50, 1)
+    answers = await asyncio.to_thread(run_program, "store_writing.py", folder, 50, 1)
 
     assert [answer["errors"] for answer in answers] == [[]] * 50
     refs = [ref for answer in answers for ref in answer["refs"]]
@@ -92,7 +72,7 @@ async def test_the_same_submission_from_fifty_tasks_is_one_version(tmp_path: Pat
 
 
 def test_a_killed_writer_leaves_what_was_before_or_what_comes_after(tmp_path: Path) -> None:
-    found = run("store_killing.py", tmp_path, 23, 1, 11)
+    found = run_program("store_killing.py", tmp_path, 23, 1, 11)
 
     assert found["problems"] == []
     assert found["killed"] >= 8
@@ -101,7 +81,7 @@ def test_a_killed_writer_leaves_what_was_before_or_what_comes_after(tmp_path: Pa
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_a_writer_killed_at_every_point_of_every_step(tmp_path: Path) -> None:
-    found = run("store_killing.py", tmp_path, 1, 100)
+    found = run_program("store_killing.py", tmp_path, 1, 100)
 
     print(found)
     assert found["problems"] == []
