@@ -27,6 +27,7 @@ from toolstore.layout import (
     check_revision,
     revisions_after,
 )
+from toolstore.patience import PatientConnection
 from toolstore.tables import metadata
 
 OLDEST_SERVER: Final = 130_000
@@ -171,7 +172,7 @@ class PostgresDatabase:
 
     def open_raw(self, *, writes: bool) -> psycopg.Connection[Any]:
         """A connection of the driver, set up; it may move between threads, one at a time."""
-        connection = psycopg.connect(
+        connection = PatientConnection.connect(
             **self.parameters,
             autocommit=True,
             client_encoding="utf8",
