@@ -15,7 +15,7 @@ _DAYS_OF_A_DECADE: Final = 3_650
 
 
 class SignatureSettings(Value):
-    """Thresholds: what is wanted at least, and by whom beside the keys of this host.
+    """Thresholds: what is wanted at least, and by whom beside this host.
 
     What evidence there is must be signed under every policy.
     """
@@ -24,9 +24,13 @@ class SignatureSettings(Value):
     source_schema: int = Field(default=1, ge=0, le=10)
     examples: int = Field(default=1, ge=0, le=10)
     properties: int = Field(default=0, ge=0, le=10)
-    replay: int = Field(default=0, ge=0, le=10)
     review: int = Field(default=0, ge=0, le=10)
-    """Different keys that must have signed a statement about this check."""
+    """Hosts of which a key must vouch for this check: each of them has proven the very version
+    (`toolkiln tools prove`), and is trusted here. Of reviews, different keys."""
+
+    replay: int = Field(default=0, ge=0, le=1)
+    """The same for the comparison with the version before; that is made once, on one host, before
+    a version is decided on."""
 
     person_keys: int = Field(default=0, ge=0, le=10)
     """Different people who said yes, each with a key of their own (`toolkiln store keys person`);
@@ -47,14 +51,20 @@ class SignatureSettings(Value):
         }
 
     def shortfall(
-        self, signed: Mapping[Check, AbstractSet[str]], people: AbstractSet[str]
+        self,
+        signed: Mapping[Check, AbstractSet[str]],
+        people: AbstractSet[str],
+        *,
+        without: AbstractSet[Check] = frozenset(),
     ) -> tuple[str, ...]:
-        """What is missing, in words, of keys that vouched for each check, and of people."""
+        """What is missing, in words, of hosts that vouch for each check, and of people.
+
+        `without` has what cannot be checked of a version, so that nobody is missed for it.
+        """
         missing = [
-            f"{check.value} is vouched for by {len(signed.get(check, ()))} key(s), and the policy "
-            f"wants {count}"
+            _words(check, len(signed.get(check, ())), count)
             for check, count in self.wanted().items()
-            if len(signed.get(check, ())) < count
+            if len(signed.get(check, ())) < count and check not in without
         ]
         if len(people) < self.person_keys:
             missing.append(
@@ -62,6 +72,13 @@ class SignatureSettings(Value):
                 f"{self.person_keys}"
             )
         return tuple(missing)
+
+
+def _words(check: Check, found: int, wanted: int) -> str:
+    said = f"{check.value} is vouched for by {found} key(s), and the policy wants {wanted}"
+    if check is Check.REVIEW or not found:
+        return said
+    return f"{said}: `toolkiln tools prove` on another host, which this one trusts, adds its key"
 
 
 DEFAULT_SIGNATURES: Final = SignatureSettings()

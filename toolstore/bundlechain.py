@@ -12,8 +12,9 @@ from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Decision
 from policies.value import sha256_digest
 from policies.waivers import in_force
-from toolstore.attest.chain import Chain, Kept, check_in_force, read_chain
+from toolstore.attest.chain import Chain, Kept, read_chain
 from toolstore.attest.errors import NotInForceError
+from toolstore.attest.thresholds import check_in_force
 from toolstore.bundlereader import BundleReading
 from toolstore.bundlereport import Line, Standing
 from toolstore.errors import StoreDamagedError

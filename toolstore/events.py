@@ -92,6 +92,10 @@ class EventType(StrEnum):
     ATTESTED = "attested"
     """What was kept without signatures was signed, in the word of whoever had it signed."""
 
+    PROVEN = "proven"
+    """Another host proved this very version as well, or this one anew: that stands beside the
+    evidence that was decided on."""
+
     WAIVED = "waived"
     """A person took one finding on themselves, for a time."""
 
@@ -129,6 +133,7 @@ TRANSITIONS: Final[Mapping[EventType, tuple[frozenset[Lifecycle | None], Lifecyc
             EventType.ATTESTED: (frozenset(Lifecycle), None),
             EventType.PINNED: (_CALLABLE, None),
             EventType.UNPINNED: (_DECIDED | _UNDECIDED, None),
+            EventType.PROVEN: (_UNDECIDED | _CALLABLE, None),
             EventType.WAIVED: (_UNDECIDED | _CALLABLE, None),
         }
     )
@@ -179,6 +184,9 @@ class EventDetail(Value):
     birth: Birth | None = None
     evidence: str | None = None
     """Digest of the evidence that the step rests on."""
+
+    proof: str | None = None
+    """Digest of evidence that stands beside that which was decided on."""
 
     attestations: tuple[str, ...] | None = None
     """Digests of the envelopes that were signed with the step; see `toolstore.attest`."""

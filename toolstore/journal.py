@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, update
 
 from toolstore import derived, logbook, postings, tables
 from toolstore.assemble import VersionRow
-from toolstore.attest.notary import notary_of
+from toolstore.attest.notary import Notary, notary_of
 from toolstore.derived import Fact
 from toolstore.events import EventDetail, EventType, Link, Step, place_after, seal, time_text
 from toolstore.models import Event, Lifecycle
@@ -61,6 +61,11 @@ class Journal:
         self._rows[row.digest] = after
         self._facts.append(Fact(event.sequence, row.tool, row.digest, kind, step.detail))
         return after
+
+    @property
+    def notary(self) -> Notary | None:
+        """Who vouches for the steps; None in a store without keys."""
+        return self._notary
 
     def write(self) -> None:
         """Put down what was sealed, and bring what derives from it along."""

@@ -34,6 +34,7 @@ from toolstore.models import (
     ToolRef,
     ToolVersion,
 )
+from toolstore.proofs import Proofs
 from toolstore.terms import NO_TERMS, Terms
 from toolstore.writing import Writer
 
@@ -67,6 +68,9 @@ class ToolStore(Lookups):
 
         self.exchange = Exchange(self._reads, self._write, clock)
         """Tools that leave the store and come into it."""
+
+        self.proofs = Proofs(self._write)
+        """What other hosts found about the same versions."""
 
     @classmethod
     async def open(  # noqa: PLR0913 - each is one choice of whoever opens it

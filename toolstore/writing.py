@@ -300,6 +300,7 @@ PASSIVE: Final = {
     EventType.DEPRECATED: "deprecated; only an approved version can",
     EventType.ARCHIVED: "archived; only a deprecated version can, so deprecate it first",
     EventType.PINNED: "pinned; only an approved or deprecated version can",
+    EventType.PROVEN: "proven again; it was taken back or put away",
     EventType.WAIVED: "given a waiver; it is decided for good, or nobody can call it",
 }
 """What cannot be done, and from where it could be."""

@@ -8,12 +8,11 @@ the log holds. Anything missing, added, altered or put beside another version br
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
 from typing import Final
 
+from policies.decision import Decision
 from policies.evidence import Evidence
-from policies.signatures import SignatureSettings
 from policies.statements import (
     Admission,
     Check,
@@ -26,9 +25,13 @@ from policies.statements import (
 )
 from policies.value import sha256_digest
 from toolstore.attest.envelopes import Envelope, KeyFinder, open_envelope
-from toolstore.attest.errors import AttestationError, Flaw, NotInForceError, UnsignedError
+from toolstore.attest.errors import AttestationError, Flaw, UnsignedError
 from toolstore.events import EventDetail
 from toolstore.models import Event, Lifecycle
+
+_LAPSED: Final = frozenset({Flaw.UNKNOWN_KEY, Flaw.EXPIRED})
+"""What a statement is that was believed once. A version that rests on it is refused; where it only
+stood beside what the version rests on, it counts no more."""
 
 RUNNABLE: Final = frozenset({Lifecycle.APPROVED, Lifecycle.DEPRECATED})
 """States in which a version can be called, so that a signed yes must stand behind it."""
@@ -61,7 +64,10 @@ class Chain:
 
     kept: Kept
     envelopes: tuple[Envelope, ...]
-    """In the order of the log."""
+    """In the order of the log; without those of further proofs that do not count any more."""
+
+    admission: Admission | None = None
+    """The summary of the decision that the log has last."""
 
     def of(self, kind: Kind) -> tuple[Envelope, ...]:
         """Those of one kind."""
@@ -79,42 +85,7 @@ def read_chain(kept: Kept, find_key: KeyFinder) -> Chain:
     chain = Chain(kept, _opened(kept, find_key))
     _check_evidence(chain)
     _check_reviews(chain)
-    _check_decisions(chain)
-    return chain
-
-
-def check_in_force(chain: Chain, wanted: SignatureSettings, at: datetime) -> None:
-    """Refuse a version whose statements no longer count, or are fewer than the policy wants.
-
-    Raises:
-        NotInForceError: an approval or the evidence is too old, or keys are missing.
-    """
-    summary = _last_admission(chain)
-    inputs = {each.sha256 for each in _admission(summary).inputs} if summary else set()
-    people: set[str] = set()
-    signed: dict[Check, set[str]] = {}
-    for envelope in chain.envelopes:
-        if envelope.digest not in inputs:
-            continue
-        if isinstance(envelope.predicate, ReviewPredicate):
-            signed.setdefault(Check.REVIEW, set()).add(envelope.key.keyid)
-            _check_not_expired(chain.kept.ref, envelope.predicate, at)
-            if envelope.key.person == envelope.predicate.principal:
-                people.add(envelope.predicate.principal)
-        elif isinstance(envelope.predicate, EvidencePredicate):
-            for check in envelope.predicate.parts:
-                signed.setdefault(check, set()).add(envelope.key.keyid)
-            age = at - envelope.predicate.produced_at
-            if wanted.evidence_days and age > timedelta(days=wanted.evidence_days):
-                raise NotInForceError(
-                    chain.kept.ref,
-                    f"its evidence is {age.days} days old, and the policy lets it count for "
-                    f"{wanted.evidence_days}; define the tool again to prove it anew",
-                    Flaw.EXPIRED,
-                )
-    missing = wanted.shortfall(signed, people)
-    if missing:
-        raise NotInForceError(chain.kept.ref, "; ".join(missing), Flaw.MISSING)
+    return replace(chain, admission=_check_decisions(chain))
 
 
 def _opened(kept: Kept, find_key: KeyFinder) -> tuple[Envelope, ...]:
@@ -128,7 +99,20 @@ def _opened(kept: Kept, find_key: KeyFinder) -> tuple[Envelope, ...]:
             "not know",
             Flaw.CHAIN,
         )
-    return tuple(_open(kept, digest, find_key) for digest in dict.fromkeys(listed))
+    beside = {
+        digest
+        for detail in kept.details
+        if detail.proof is not None
+        for digest in detail.attestations or ()
+    }
+    opened = []
+    for digest in dict.fromkeys(listed):
+        try:
+            opened.append(_open(kept, digest, find_key))
+        except AttestationError as error:
+            if digest not in beside or error.flaw not in _LAPSED:
+                raise
+    return tuple(opened)
 
 
 def _open(kept: Kept, digest: str, find_key: KeyFinder) -> Envelope:
@@ -204,46 +188,63 @@ def _check_reviews(chain: Chain) -> None:
             )
 
 
-def _check_decisions(chain: Chain) -> None:
+def _check_decisions(chain: Chain) -> Admission | None:
     """Each decision that the log holds was signed, under its policy, on statements that are here.
 
     A version that can be called needs a yes as the last one, resting on all that is vouched for.
+    Returns the signed summary of the last one: where the same was decided again, on more, the
+    newest.
     """
     kept = chain.kept
     by_decision = {_admission(each).decision.sha256: each for each in chain.of(Kind.ADMISSION)}
     here = {each.digest for each in chain.envelopes}
+    decided: Decision | None = None
     last: Admission | None = None
     for event, detail in zip(kept.events, kept.details, strict=True):
         decision = detail.decision
         if decision is None:
             continue
-        summary = by_decision.get(value_digest(decision))
-        if summary is None:
-            raise AttestationError(
-                f"{kept.ref}: nobody signed the decision of event {event.sequence}", Flaw.MISSING
-            )
-        last = _admission(summary)
-        under = {last.policy.sha256, decision.policy_digest, event.policy_digest}
-        if len(under) > 1:
-            raise AttestationError(
-                f"{kept.ref}: the decision of event {event.sequence} names another policy than "
-                "its signature",
-                Flaw.CHAIN,
-            )
-        if not {each.sha256 for each in last.inputs} <= here:
-            raise AttestationError(
-                f"{kept.ref}: the decision of event {event.sequence} rests on a statement that is "
-                "missing",
-                Flaw.MISSING,
-            )
-        if (last.result == "PASSED") is not decision.allowed:
-            raise AttestationError(
-                f"{kept.ref}: the decision of event {event.sequence} says another thing than its "
-                "signature",
-                Flaw.CHAIN,
-            )
-    if kept.events[-1].to_state not in RUNNABLE:
-        return
+        if last is None or decision != decided:
+            summary = by_decision.get(value_digest(decision))
+            if summary is None:
+                raise AttestationError(
+                    f"{kept.ref}: nobody signed the decision of event {event.sequence}",
+                    Flaw.MISSING,
+                )
+            last, decided = _admission(summary), decision
+        _check_decision(kept, event, decision, last, here)
+    if kept.events[-1].to_state in RUNNABLE:
+        _check_admitted(chain, last)
+    return last
+
+
+def _check_decision(
+    kept: Kept, event: Event, decision: Decision, signed: Admission, here: set[str]
+) -> None:
+    """One decision, as the log has it and as it was signed, is the same."""
+    if {signed.policy.sha256, event.policy_digest} != {decision.policy_digest}:
+        raise AttestationError(
+            f"{kept.ref}: the decision of event {event.sequence} names another policy than "
+            "its signature",
+            Flaw.CHAIN,
+        )
+    if not {each.sha256 for each in signed.inputs} <= here:
+        raise AttestationError(
+            f"{kept.ref}: the decision of event {event.sequence} rests on a statement that is "
+            "missing",
+            Flaw.MISSING,
+        )
+    if (signed.result == "PASSED") is not decision.allowed:
+        raise AttestationError(
+            f"{kept.ref}: the decision of event {event.sequence} says another thing than its "
+            "signature",
+            Flaw.CHAIN,
+        )
+
+
+def _check_admitted(chain: Chain, last: Admission | None) -> None:
+    """What can be called was admitted, on evidence that is vouched for."""
+    kept = chain.kept
     if last is None or last.result != "PASSED":
         raise AttestationError(f"{kept.ref}: no signed decision admits it", Flaw.CHAIN)
     resting = {each.sha256 for each in last.inputs}
@@ -252,28 +253,6 @@ def _check_decisions(chain: Chain) -> None:
         raise AttestationError(
             f"{kept.ref}: the decision that admits it does not rest on its evidence", Flaw.CHAIN
         )
-
-
-def _check_not_expired(ref: str, review: ReviewPredicate, at: datetime) -> None:
-    if review.expires_at is not None and at >= review.expires_at:
-        raise NotInForceError(
-            ref,
-            f"the approval of {review.principal} ended on {review.expires_at.isoformat()}; "
-            "it must be approved again",
-            Flaw.EXPIRED,
-        )
-
-
-def _last_admission(chain: Chain) -> Envelope | None:
-    """The summary of the decision that the log has last."""
-    decisions = [detail.decision for detail in chain.kept.details if detail.decision is not None]
-    if not decisions:
-        return None
-    wanted = value_digest(decisions[-1])
-    matching = (
-        each for each in chain.of(Kind.ADMISSION) if _admission(each).decision.sha256 == wanted
-    )
-    return next(matching, None)
 
 
 def _admission(envelope: Envelope) -> Admission:

@@ -64,6 +64,19 @@ class Envelope:
     key: TrustedKey
     predicate: Wire
 
+    @property
+    def about(self) -> str:
+        """Digest of what it speaks of beside its subject: evidence, a vote, a decision."""
+        match self.predicate:
+            case EvidencePredicate(evidence=spoken_of):
+                return spoken_of.sha256
+            case ReviewPredicate(said=spoken_of):
+                return spoken_of.sha256
+            case Admission(decision=spoken_of):
+                return spoken_of.sha256
+            case _:
+                return ""
+
 
 def seal_statement(statement: Statement, keyid: str, sign: Sign) -> bytes:
     """The envelope of `statement`, with one signature, as bytes to keep.

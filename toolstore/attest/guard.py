@@ -17,11 +17,12 @@ from sqlalchemy import Connection, bindparam, select
 
 from policies.signatures import SignatureSettings
 from toolstore import tables
-from toolstore.attest.chain import Chain, Kept, check_in_force, read_chain
+from toolstore.attest.chain import Chain, Kept, read_chain
 from toolstore.attest.checkpoints import Checkpoint, SeenCheckpoints, signed_head
 from toolstore.attest.errors import AttestationError, Flaw
 from toolstore.attest.keys import KeyRing
 from toolstore.attest.seals import Paths, fold
+from toolstore.attest.thresholds import check_in_force
 from toolstore.blobs import as_bytes
 from toolstore.lane import Lane
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, insert, select
 
 from policies.evidence import Evidence
-from policies.statements import Kind, ReviewPredicate, Statement, value_digest
+from policies.statements import PARTS_OF, Kind, ReviewPredicate, Statement, value_digest
 from policies.value import Value, sha256_digest
 from policies.vouching import (
     admission_statement,
@@ -23,6 +23,7 @@ from toolstore import logbook, tables
 from toolstore.attest import seals
 from toolstore.attest.checkpoints import sign_checkpoint
 from toolstore.attest.envelopes import open_envelope
+from toolstore.attest.errors import AttestationError, Flaw
 from toolstore.attest.guard import Guard, guard_of
 from toolstore.blobs import as_bytes, read_blobs
 from toolstore.errors import StoreDamagedError
@@ -69,6 +70,8 @@ class Notary:
         if detail.evidence is not None:
             self._evidence[digest] = detail.evidence
             self._sign_evidence(digest, name, detail.evidence)
+        if detail.proof is not None:
+            self._sign_evidence(digest, name, detail.proof)
         if detail.approval is not None:
             statement = review_statement(detail.approval, name)
             about = value_digest(detail.approval)
@@ -81,7 +84,27 @@ class Notary:
             )
             self._sign(digest, Kind.ADMISSION, value_digest(detail.decision), statement)
         made = tuple(str(row["digest"]) for row in self._rows[before:])
-        return detail.model_copy(update={"attestations": made}) if made else detail
+        taken = detail.attestations or ()
+        return detail.model_copy(update={"attestations": (*taken, *made)}) if made else detail
+
+    def take_over(self, digest: str, about: str, contents: Iterable[bytes]) -> tuple[str, ...]:
+        """Keep what other hosts signed of a version and the evidence `about` it; the digests.
+
+        Raises:
+            AttestationError: one is about something else, or does not count here.
+        """
+        taken = []
+        for content in contents:
+            found = open_envelope(content, self._guard.ring.find)
+            if found.statement.digest != digest:
+                raise AttestationError("a statement is about another version", Flaw.WRONG_SUBJECT)
+            if found.kind not in PARTS_OF or found.about != about:
+                raise AttestationError("a statement is not about that evidence", Flaw.CHAIN)
+            if any(each.digest == found.digest for each in self._of(digest)):
+                continue
+            self._keep(digest, _Signed(found.kind, found.about, found.digest, None), content)
+            taken.append(found.digest)
+        return tuple(taken)
 
     def complete(self, digest: str, name: str, details: Sequence[EventDetail]) -> tuple[str, ...]:
         """Sign what nobody signed of the steps of a version; digests of what was made."""
@@ -155,13 +178,16 @@ class Notary:
         review = None
         if kind is Kind.REVIEW:
             review = ReviewPredicate.model_validate(statement.predicate)
-        self._of(digest).append(_Signed(kind, about, envelope, review))
+        self._keep(digest, _Signed(kind, about, envelope, review), content)
+
+    def _keep(self, digest: str, signed: _Signed, content: bytes) -> None:
+        self._of(digest).append(signed)
         self._rows.append(
             {
-                "digest": envelope,
+                "digest": signed.digest,
                 "version": digest,
-                "kind": kind.value,
-                "about": about,
+                "kind": signed.kind.value,
+                "about": signed.about,
                 "envelope": content,
             }
         )

@@ -23,6 +23,11 @@ def key_id(public: JsonObject) -> str:
     return sha256_digest(canonical_json(known)).removeprefix("sha256:")
 
 
+def _without_empty(fields: dict[str, object], name: str) -> dict[str, object]:
+    """What was written before there was this field has the same bytes, and digest, still."""
+    return fields if fields.get(name) else {k: v for k, v in fields.items() if k != name}
+
+
 class TrustedKey(Value):
     """A public key, and what its signatures count for."""
 
@@ -37,6 +42,14 @@ class TrustedKey(Value):
     made_at: AwareDatetime
     valid_until: AwareDatetime | None = None
     """Since when nothing new that it signs counts; what it signed before goes on counting."""
+
+    line: str | None = None
+    """The first key of the host's role that this one stands for by now; None where it is the
+    first. Whoever counts hosts counts lines."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, inner: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return _without_empty(inner(self), "line")
 
     @model_validator(mode="after")
     def _is_itself(self) -> TrustedKey:
@@ -54,6 +67,11 @@ class TrustedKey(Value):
         """The key itself, whatever scheme it is used with."""
         value = self.public.get("keyval")
         return str(value.get("public")) if isinstance(value, dict) else ""
+
+    @property
+    def lineage(self) -> str:
+        """What this key and those that it took the place of have in common."""
+        return self.line or self.keyid
 
     def in_use(self, at: datetime) -> bool:
         """Whether something signed at that time counts."""
@@ -94,11 +112,7 @@ class Ring(Value):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, inner: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # A ring that was written before there was this list has the same bytes, and digest, still.
-        fields: dict[str, object] = inner(self)
-        if not self.distrusted:
-            fields.pop("distrusted", None)
-        return fields
+        return _without_empty(inner(self), "distrusted")
 
     @model_validator(mode="after")
     def _each_once(self) -> Ring:
@@ -125,7 +139,7 @@ class Ring(Value):
     def with_signer(self, key: TrustedKey, uri: str, at: datetime) -> Ring:
         """The ring where the key's role, or its person, signs with it from now on.
 
-        The key before goes on counting for what it signed until then.
+        The key before goes on counting for what it signed until then, and the two count as one.
         """
         place = SignerPlace(keyid=key.keyid, uri=uri)
         if key.person is None:
@@ -134,9 +148,11 @@ class Ring(Value):
         else:
             before = self.people.get(key.person)
             changes = {"people": {**self.people, key.person: place}}
-        retired = None if before is None else before.keyid
+        retired = None if before is None else self.find(before.keyid)
+        if retired is not None and retired.lineage != key.keyid:
+            key = key.model_copy(update={"line": retired.lineage})
         keys = (
-            each.ended(at) if each.keyid == retired else each
+            each.ended(at) if each == retired else each
             for each in self.keys
             if each.keyid != key.keyid
         )
