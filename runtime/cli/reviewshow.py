@@ -32,12 +32,13 @@ def item_view(item: ReviewItem) -> RenderableType:
     """All that the review screen shows of a version, one part under the other."""
     from rich.text import Text  # noqa: PLC0415 - lists do without
 
-    from runtime.cli.reviewtabs import RICH_STYLES, tabs_of  # noqa: PLC0415 - same
+    from runtime.cli.reviewlines import RICH_STYLES  # noqa: PLC0415 - same
+    from runtime.cli.reviewtabs import TABS, lines_of  # noqa: PLC0415 - same
 
     text = Text()
-    for name, make in tabs_of(item).items():
+    for name in TABS:
         text.append(f"-- {name} ".ljust(60, "-") + "\n", style="bold")
-        for line in make():
+        for line in lines_of(item, name):
             for style, part in line:
                 text.append(part, style=RICH_STYLES[style])
             text.append("\n")

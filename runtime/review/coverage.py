@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from policies.evidence import TrialKind
 from policies.marking import mark_text
 from policies.value import JsonObject, Value, canonical_json
+from runtime.authorize import author_of
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment
 from runtime.review.parts import Coverage, Gap
@@ -76,12 +77,17 @@ async def measure_coverage(
 ) -> Coverage | str:
     """What examples and generated arguments reach of `version`; words where that is not known.
 
+    It runs as trials do: with the rights of its author, and unrecorded.
+
     Raises:
         SandboxError: The sandbox failed.
     """
     permissions = version.source.permissions
     if permissions.hosts:
-        return "not measured: it would send its requests once more"
+        return (
+            "not measured: what its requests were answered in the trials is not kept, so each of "
+            "them would be sent once more"
+        )
     reached = _Reached()
     program = Program(
         code=_GUEST.read_text(),
@@ -97,7 +103,13 @@ async def measure_coverage(
         for _ in range(MAX_BATCHES):
             if not left:
                 break
-            scope = CallScope.outermost(equipment.profile, files=files, calls=len(left))
+            scope = CallScope.outermost(
+                equipment.profile,
+                files=files,
+                calls=len(left),
+                principal=author_of(version.provenance),
+                recorded=False,
+            )
             kit = equipment.kit(permissions, scope, composition, calls=len(left))
             batch = [_arguments(version, run) for run in left]
             results = await sandbox.run_batch(program, batch, kit.options)

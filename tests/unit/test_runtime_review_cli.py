@@ -18,8 +18,8 @@ from prompt_toolkit.utils import get_cwidth
 from policies.config import load_profile
 from policies.marking import mark_text
 from runtime.cli.program import run
-from runtime.cli.reviewscreen import wrap
-from runtime.cli.reviewtabs import Style, styled
+from runtime.cli.reviewdrawing import wrap
+from runtime.cli.reviewlines import Style, styled
 from runtime.errors import ExitCode
 from toolstore.attest.keys import KeyRing
 from toolstore.models import Lifecycle, ToolVersion

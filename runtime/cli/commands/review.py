@@ -40,12 +40,12 @@ def desk(
 
 
 async def _screen(settings: Settings) -> None:
-    from runtime.cli.reviewscreen import ReviewScreen  # noqa: PLC0415 - lists do without
+    from runtime.cli.reviewapp import run_screen  # noqa: PLC0415 - lists do without
     from runtime.wiring import open_runtime  # noqa: PLC0415 - same
 
     async with open_runtime(settings=settings) as runtime:
-        screen = ReviewScreen(runtime.desk, settings.principal)
-        await screen.run(colour=settings.colour is not Colour.NEVER)
+        colour = settings.colour is not Colour.NEVER
+        await run_screen(runtime.desk, settings.principal, colour=colour)
 
 
 @app.command("list")

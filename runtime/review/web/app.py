@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -91,6 +91,7 @@ def make_app(  # noqa: PLR0913 - its parts
         ],
         exception_handlers={
             NotSignedInError: not_signed_in,
+            ClientDisconnect: _nobody_there,
             HTTPException: _http_problem,
             RuntimeFailure: _known_problem,
             ToolStoreError: _known_problem,
@@ -100,6 +101,10 @@ def make_app(  # noqa: PLR0913 - its parts
     )
     app.router.redirect_slashes = False
     return Guard(app, site)
+
+
+async def _nobody_there(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # whoever sent half a form hears nothing of it
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
