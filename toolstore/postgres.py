@@ -254,8 +254,10 @@ class PostgresDatabase:
                 return self._unusable(words, "Nothing was written; ask for the rights it names.")
             case errors.InvalidPassword() | errors.InvalidAuthorizationSpecification():
                 return self._unusable(words, "Check user and password, or ~/.pgpass.")
+            case errors.DiskFull():
+                return self._unusable(words, "Nothing was written; make room and retry.")
             case psycopg.DataError():
-                return self._unusable(words, "Nothing was written; leave such text out.")
+                return self._unusable(words, "Nothing was written; ask for something else.")
             case psycopg.OperationalError():
                 return self._unusable(
                     words,

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -117,6 +118,21 @@ class PostgresServer:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Its processes are stopped: the kernel goes on acknowledging what comes."""
+        assert self._process is not None
+        first = self._process.pid
+        listed = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii")
+        pids = [first, *map(int, listed.split())]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def url(self, database: str, *, user: str = "keeper", password: str = PASSWORD) -> str:
         """The URL of a database on it."""
