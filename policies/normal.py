@@ -12,19 +12,37 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 
+from policies.bindings import (
+    FUNCTIONS,
+    Scope,
+    bound,
+    bound_by,
+    bound_elsewhere,
+    parameters,
+    scope_of,
+    stored,
+)
 from policies.schema import ToolSchema
 from policies.value import JsonObject, canonical_json, sha256_digest
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
-_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SEES_NAMES: Final = frozenset({"locals", "globals", "vars", "dir", "eval", "exec", "getattr"})
+_SEES_NAMES: Final = frozenset(
+    {
+        *("locals", "globals", "vars", "dir", "eval", "exec", "getattr", "inspect"),
+        *("get_type_hints", "get_annotations", "signature", "getdoc", "getsource"),
+        *("f_locals", "f_globals", "f_code", "co_names", "co_varnames", "tb_frame", "gi_frame"),
+    }
+)
+"""With these, and with attributes of two underscores, code can look at its own text."""
+
+_MOVED: Final = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Expr)
+"""Among these statements, and functions, no definition changes what another one means."""
+
 _SAID: Final = frozenset({"description", "title", "examples", "$comment"})
 
 
@@ -63,14 +81,6 @@ def _part(key: str, value: JsonValue) -> JsonValue:
     return _wordless(value)
 
 
-@dataclass
-class _Scope:
-    """The names that one function, class, comprehension or module binds."""
-
-    names: dict[str, str] = field(default_factory=dict)
-    is_class: bool = False
-
-
 class _Normalizer:
     def __init__(self, tree: ast.Module, function: str) -> None:
         self._tree = tree
@@ -78,26 +88,21 @@ class _Normalizer:
         self._count = 0
         self._keeps_names = _names_are_seen(tree)
         self._keywords = _keywords(tree)
-        self._helpers: dict[str, _Function] = {}
+        self._helpers: dict[str, ast.stmt] = {}
         self._wanted: list[str] = []
-        self._module = _scope_of(tree.body)
+        self._module = scope_of(tree.body)
         self._scopes = [self._module]
 
     def lines(self) -> Iterator[str]:
-        """The entry first, then the helpers in the order of their use, then the other parts."""
-        bound = Counter(_bound(self._tree.body))
-        functions = {n.name: n for n in self._tree.body if isinstance(n, _FUNCTIONS)}
-        # Where a name is bound twice, only the order of all tells what it means.
-        self._helpers = {name: n for name, n in functions.items() if bound[name] == 1}
+        """The entry, then what it uses in the order of its use, then what has to stay in order."""
+        self._helpers = {} if self._keeps_names else _movable(self._tree)
         rest = [n for n in self._tree.body if n not in self._helpers.values()]
         self._module.names[self._function] = "%entry"
         if self._function in self._helpers:
             yield self._dump(self._helpers.pop(self._function))
         yield from self._dump_wanted()
         yield self._dump_body([n for n in rest if not self._is_told(n)])
-        yield from self._dump_wanted()
-        for name in sorted(self._helpers):  # nobody uses them
-            yield self._dump(self._helpers[name])
+        yield from self._dump_wanted()  # what is left then is used by nobody
 
     def _dump_wanted(self) -> Iterator[str]:
         while self._wanted:
@@ -108,7 +113,7 @@ class _Normalizer:
     def _is_told(self, node: ast.stmt) -> bool:
         """Whether it is an import that shows wherever a name of it is used."""
         return isinstance(node, _IMPORTS) and all(
-            self._module.names.get(_bound_by(alias), "").startswith("import ")
+            self._module.names.get(bound_by(alias), "").startswith("import ")
             for alias in node.names
         )
 
@@ -152,7 +157,7 @@ class _Normalizer:
             case ast.Name():
                 return f"Name({self._name(node.id)})"
             case ast.alias():
-                return f"alias({node.name},{self._name(_bound_by(node))})"
+                return f"alias({node.name},{self._name(bound_by(node))})"
             case ast.Constant():
                 return f"{type(node.value).__name__}:{node.value!r}"
             case ast.AnnAssign() if not self._scopes[-1].is_class:
@@ -181,7 +186,8 @@ class _Normalizer:
 
     def _dump_body(self, body: list[ast.stmt]) -> str:
         if all(isinstance(node, ast.stmt) for node in body):
-            return f"[{';'.join(self._dump(node) for node in _without_words(body))}]"
+            told = body if self._keeps_names else _without_words(body)
+            return f"[{';'.join(map(self._dump, told))}]"
         return self._dump(list(body))
 
     def _dump_annotated(self, node: ast.AnnAssign) -> str:
@@ -191,22 +197,24 @@ class _Normalizer:
 
     def _dump_function(self, node: _Function) -> str:
         outer = [self._dump(node.decorator_list), self._dump_defaults(node.args)]
-        name = self._name(node.name)
+        if node.decorator_list or self._keeps_names:  # somebody may look at them
+            outer.append(self._dump(_annotations(node)))
+        called = self._name(node.name)
         public = len(self._scopes) == 1 and node.name == self._function
-        scope = _scope_of(node.body)
-        for parameter in _parameters(node.args):
+        scope = scope_of(node.body)
+        for parameter in parameters(node.args):
             scope.names[parameter] = self._parameter(parameter, public=public)
-        for elsewhere in _elsewhere(node.body):
-            scope.names.pop(elsewhere, None)
+        for name in bound_elsewhere(node.body):
+            scope.names.pop(name, None)
         self._scopes.append(scope)
         inner = [self._dump_parameters(node.args), self._dump_body(node.body)]
         self._scopes.pop()
-        return f"{type(node).__name__}({name},{','.join(outer)},{','.join(inner)})"
+        return f"{type(node).__name__}({called},{','.join(outer)},{','.join(inner)})"
 
     def _dump_lambda(self, node: ast.Lambda) -> str:
         defaults = self._dump_defaults(node.args)
-        names = {each: self._parameter(each, public=False) for each in _parameters(node.args)}
-        self._scopes.append(_Scope(names))
+        names = {each: self._parameter(each, public=False) for each in parameters(node.args)}
+        self._scopes.append(Scope(names))
         text = f"Lambda({defaults},{self._dump_parameters(node.args)},{self._dump(node.body)})"
         self._scopes.pop()
         return text
@@ -234,15 +242,15 @@ class _Normalizer:
     def _dump_class(self, node: ast.ClassDef) -> str:
         outer = [self._dump(part) for part in (node.decorator_list, node.bases, node.keywords)]
         # Its name shows in what it prints, its attributes are reached by their names.
-        self._scopes.append(_Scope({name: name for name in _bound(node.body)}, is_class=True))
+        self._scopes.append(Scope({name: name for name in bound(node.body)}, is_class=True))
         body = self._dump_body(node.body)
         self._scopes.pop()
         return f"ClassDef({node.name},{','.join(outer)},{body})"
 
     def _dump_comprehension(self, node: _Comprehension) -> str:
         first = self._dump(node.generators[0].iter)  # evaluated outside of the comprehension
-        names = dict.fromkeys((name for p in node.generators for name in _stored(p.target)), "")
-        self._scopes.append(_Scope(names))
+        names = dict.fromkeys((name for p in node.generators for name in stored(p.target)), "")
+        self._scopes.append(Scope(names))
         parts = []
         for position, part in enumerate(node.generators):
             source = self._dump(part.iter) if position else first
@@ -275,100 +283,69 @@ def _without_words(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _names_are_seen(tree: ast.Module) -> bool:
-    """Whether the code could look at its own names, so that they matter."""
+    """Whether the code could look at its own text, so that names, words and order matter."""
     return any(
-        (isinstance(node, ast.Name) and node.id in _SEES_NAMES)
-        or (isinstance(node, ast.Attribute) and node.attr.startswith("__"))
+        name in _SEES_NAMES or (isinstance(node, ast.Attribute) and name.startswith("__"))
         for node in ast.walk(tree)
+        for name in _used_names(node)
     )
+
+
+def _used_names(node: ast.AST) -> tuple[str, ...]:
+    match node:
+        case ast.Name():
+            return (node.id,)
+        case ast.Attribute():
+            return (node.attr,)
+        case ast.alias():
+            return (node.name,)
+        case _:
+            return ()
+
+
+def _movable(tree: ast.Module) -> dict[str, ast.stmt]:
+    """What can stand anywhere in the module, by the one name that it binds there.
+
+    Functions and constants that do nothing when they are defined. Where a name is bound twice, or
+    the module branches, only the order of all tells what a name means.
+    """
+    if not all(isinstance(node, (*FUNCTIONS, *_MOVED)) for node in tree.body):
+        return {}
+    often = Counter(bound(tree.body))
+    return {
+        name: node
+        for node in tree.body
+        if (name := _defined(node)) is not None and often[name] == 1
+    }
+
+
+def _defined(node: ast.stmt) -> str | None:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            defaults = (*node.args.defaults, *node.args.kw_defaults)
+            inert = not node.decorator_list and all(map(_is_literal, defaults))
+            return node.name if inert else None
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if _is_literal(value):
+            return name
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            return name if _is_literal(value) else None
+        case _:
+            return None
+
+
+def _is_literal(node: ast.AST | None) -> bool:
+    parts = (ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp)
+    marks = (ast.expr_context, ast.unaryop)
+    return node is None or all(isinstance(each, (*parts, *marks)) for each in ast.walk(node))
+
+
+def _annotations(node: _Function) -> list[ast.expr | None]:
+    arguments = node.args
+    stars = [star for star in (arguments.vararg, arguments.kwarg) if star is not None]
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
+    return [*(each.annotation for each in every), node.returns]
 
 
 def _keywords(tree: ast.Module) -> set[str | None]:
     """The names by which something is passed; None stands for names that are computed."""
     return {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
-
-
-def _parameters(arguments: ast.arguments) -> list[str]:
-    stars = [star for star in (arguments.vararg, arguments.kwarg) if star is not None]
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
-    return [each.arg for each in every]
-
-
-def _inside(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """The nodes of a body that run in its own scope, and those that open another one."""
-    waiting: list[ast.AST] = list(reversed(body))
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS)):
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _bound(body: list[ast.stmt]) -> list[str]:
-    """The names that a body binds in its own scope."""
-    found: list[str] = []
-    for node in _inside(body):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                found.append(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                found.append(name)
-            case ast.ClassDef(name=name):
-                found.append(name)
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                found += map(_bound_by, aliases)
-            case (
-                ast.ExceptHandler(name=str() as name)
-                | ast.MatchAs(name=str() as name)
-                | ast.MatchStar(name=str() as name)
-                | ast.MatchMapping(rest=str() as name)
-            ):
-                found.append(name)
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                found += [
-                    each.target.id for each in ast.walk(node) if isinstance(each, ast.NamedExpr)
-                ]
-            case _:
-                pass
-    return found
-
-
-def _bound_by(alias: ast.alias) -> str:
-    return alias.asname or alias.name.partition(".")[0]
-
-
-def _scope_of(body: list[ast.stmt]) -> _Scope:
-    """The scope of a body.
-
-    A class keeps its name, which shows in what it prints; what is imported, and never bound
-    again, is called after what it is.
-    """
-    names = dict.fromkeys(_bound(body), "")
-    often = {name for name, count in Counter(_bound(body)).items() if count > 1}
-    for node in _inside(body):
-        match node:
-            case ast.ClassDef(name=name):
-                names[name] = name
-            case ast.Import(names=aliases):
-                for alias in aliases:
-                    full = alias.name if alias.asname else _bound_by(alias)
-                    names[_bound_by(alias)] = f"import {full}"
-            case ast.ImportFrom(names=aliases, module=module, level=level):
-                for alias in aliases:
-                    names[_bound_by(alias)] = f"import {'.' * level}{module}:{alias.name}"
-            case _:
-                pass
-    return _Scope({name: "" if name in often else normal for name, normal in names.items()})
-
-
-def _stored(target: ast.expr) -> list[str]:
-    return [node.id for node in ast.walk(target) if isinstance(node, ast.Name)]
-
-
-def _elsewhere(body: list[ast.stmt]) -> list[str]:
-    return [
-        name
-        for node in _inside(body)
-        if isinstance(node, (ast.Global, ast.Nonlocal))
-        for name in node.names
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from policies.access import Action, Principal
+from policies.access import Action, Principal, PrincipalKind
 from policies.analysis import Analysis
 from policies.evidence import Trial
 from policies.findings import Finding, Severity, Stage
@@ -41,7 +41,10 @@ class Comparisons:
         self._access = equipment.access
         self._check = equipment.profile.duplicates.check
         self._replayer = Replayer(store, replace(equipment, principal=author), composition)
-        self._finder = DuplicateFinder(store, analyzer, self._replayer, equipment.profile.source)
+        session = author.name if author.kind is PrincipalKind.SESSION else None
+        self._finder = DuplicateFinder(
+            store, analyzer, self._replayer, equipment.profile.source, session
+        )
 
     async def twin_by_text(
         self, source: ToolSource, analysis: Analysis, image: str

@@ -78,8 +78,8 @@ def parameters(profile: PolicyProfile) -> JsonObject:
             },
             "insist": {
                 "type": ["boolean", "null"],
-                "description": "Only after the answer that the store has this tool already: store "
-                "it all the same.",
+                "description": "Only after the answer that the store has a tool that does this: "
+                "store it all the same.",
             },
         },
         "required": ["name", "description", "code", "examples"],

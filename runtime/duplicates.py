@@ -2,11 +2,13 @@
 
 First by its text: the same normal form, the same schema, the same permissions. Then by what it
 does: the examples of each on the other, and generated arguments on both. Found is only what is
-approved, callable here, and has another name: a tool is never a duplicate of itself.
+approved, is what a call of its name runs here, and has another name: a tool is never a duplicate
+of itself.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,11 +29,15 @@ from runtime.replayinputs import REPLAY_SEED
 from runtime.trials import inputs_for
 from sandbox.base import Sandbox
 from toolstore.errors import StoreDamagedError, ToolNotCallableError, ToolNotFoundError
-from toolstore.models import ToolVersion
+from toolstore.models import ToolRef, ToolVersion
 from toolstore.store import ToolStore
 
 FEWEST_INPUTS: Final = 10
-"""Less agreement than on so many inputs, with at least two different answers, says nothing."""
+"""Agreement on fewer inputs says nothing."""
+
+FEWEST_TELLING: Final = 3
+"""So many of them must be answered otherwise than most are: where nearly all give False, or
+nothing but an exception, any tool of that shape would agree."""
 
 _GENERATED: Final = 25
 _MOST_CANDIDATES: Final = 20
@@ -62,8 +68,9 @@ class Duplicate:
                 "parameters, result and permissions are the same"
             )
         return (
-            f"it takes and returns the same types, and gave the same answers on {self.inputs} "
-            "inputs: your examples, its own, and generated ones"
+            f"it takes and returns the same types, and gave the same answers on all {self.inputs} "
+            "inputs that were tried: your examples, its own, and generated ones. Where yours is "
+            "meant to answer otherwise, add an example that shows it, and define it again"
         )
 
 
@@ -71,9 +78,16 @@ class DuplicateFinder:
     """Looks for duplicates in one store."""
 
     def __init__(
-        self, store: ToolStore, analyzer: Analyzer, replayer: Replayer, limits: SourceLimits
+        self,
+        store: ToolStore,
+        analyzer: Analyzer,
+        replayer: Replayer,
+        limits: SourceLimits,
+        session: str | None,
     ) -> None:
+        """Look for what calls in `session` would get."""
         self._store = store
+        self._session = session
         self._analyzer = analyzer
         self._replayer = replayer
         self._limits = limits
@@ -120,7 +134,7 @@ class DuplicateFinder:
             wanted = [arguments for arguments, _ in mine.values()]
             program = Candidate(version.source, version.source_schema, version.image_digest)
             theirs |= await self._run(program, _new_ones(wanted, theirs), sandbox)
-            if _agree(mine, theirs) and _says_something(mine):
+            if _agree(mine, theirs) and says_something(mine):
                 return Duplicate(version, Likeness.BEHAVIOUR, len(mine))
         return None
 
@@ -135,8 +149,10 @@ class DuplicateFinder:
             if ref.name == source.name:
                 continue
             try:
-                version = await self._store.get(ref)
+                version = await self._store.get(ToolRef(name=ref.name), session=self._session)
             except (ToolNotFoundError, ToolNotCallableError, StoreDamagedError):
+                continue
+            if version.digest != ref.digest:  # a canary, or another session's
                 continue
             if version.source.permissions == source.permissions and version.image_digest == image:
                 found.append(version)
@@ -208,10 +224,11 @@ def _agree(mine: _Answers, theirs: _Answers, *, some: bool = False) -> bool:
     return all(difference_of(mine[each][1], theirs[each][1]) in same for each in shared)
 
 
-def _says_something(answers: _Answers) -> bool:
-    """Enough inputs, and more than one answer, so that not every tool would agree."""
-    different = {
+def says_something(answers: _Answers) -> bool:
+    """Enough inputs, and enough that are answered otherwise than most, so that few would agree."""
+    kinds = Counter(
         canonical_json(answer.model_dump(mode="json", exclude={"wall_seconds"}))
         for _, answer in answers.values()
-    }
-    return len(answers) >= FEWEST_INPUTS and len(different) > 1
+    )
+    ((_, most),) = kinds.most_common(1) or [(b"", 0)]
+    return kinds.total() >= FEWEST_INPUTS and kinds.total() - most >= FEWEST_TELLING

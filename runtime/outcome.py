@@ -103,7 +103,7 @@ class DefinitionOutcome(Value):
         name = escape_text(self.name[:100], keep_newlines=False)
         if self.duplicate_of is not None:
             return (
-                f"Not stored: the store has this tool already, as {self.ref}. Call "
+                f"Not stored: the store has a tool that does this, {self.ref}. Call "
                 f"{self.duplicate_of} instead; you can from the next request on. If {name} is "
                 "meant to be another tool all the same, call define_tool again with the complete "
                 "tool and `insist`: true. How it was found:"

@@ -155,7 +155,7 @@ async def test_a_tool_that_is_there_is_the_answer(runtime: Runtime):
     async with runtime.session(model=model, on_event=on_event) as session:
         assert (await session.send("add two to 40")).text == "42"
 
-    assert "the store has this tool already, as plus_two@1" in results[0]
+    assert "the store has a tool that does this, plus_two@1" in results[0]
     assert "its code is the same but for names" in results[0]
     assert "plus_two" in offered[1]
     assert '"result":42' in results[1]
