@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
-from typing import Final
-
-from docstring_parser import Docstring, parse
+from typing import TYPE_CHECKING, Final
 
 from policies.display import escape_text
+
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
 _DESCRIPTION_CHARACTERS: Final = 300
 _DOCSTRING_CHARACTERS: Final = 20_000
@@ -54,6 +55,8 @@ def one_line(text: str) -> str:
 
 
 def _parse(text: str) -> Docstring | None:
+    from docstring_parser import parse  # noqa: PLC0415 - who only looks at a schema does without
+
     try:
         return parse(text)
     except Exception:  # noqa: BLE001 - a parser of free text; a docstring is no reason to fail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import TextIOWrapper
 from typing import Annotated, Final
 
@@ -61,7 +61,8 @@ def run(arguments: Sequence[str]) -> int:
 def _start(arguments: Sequence[str]) -> None:
     front, rest = hoist(arguments)
     wanted = next((word for word in rest if not word.startswith("-")), None)
-    program = assemble(wanted)
+    # A shell that completes names gives no words here, and asks about every command.
+    program = assemble([wanted] if wanted in COMMANDS else [] if arguments else COMMANDS)
     gc.freeze()
     gc.enable()
     program([*front, *rest], prog_name="toolkiln")
@@ -93,8 +94,8 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return front, rest
 
 
-def assemble(wanted: str | None) -> typer.Typer:
-    """The program with the `wanted` command alone, or with all where none such is known."""
+def assemble(wanted: Collection[str]) -> typer.Typer:
+    """The program with the commands in `wanted`, and with the others' lines in its help."""
     program = typer.Typer(
         name="toolkiln",
         no_args_is_help=True,
@@ -105,7 +106,10 @@ def assemble(wanted: str | None) -> typer.Typer:
         "Exit codes: 0 done, 1 answered no, 2 wrong usage, 3 something outside is missing "
         "(engine, model, key), 4 a fault of toolkiln.",
     )
-    for name in [wanted] if wanted is not None and wanted in COMMANDS else COMMANDS:
+    for name in COMMANDS:
+        if name not in wanted:
+            program.command(name, short_help=COMMANDS[name])(_not_assembled)
+            continue
         module = importlib.import_module(f"runtime.cli.commands.{name}")
         if hasattr(module, "app"):
             program.add_typer(module.app, name=name)
@@ -113,6 +117,10 @@ def assemble(wanted: str | None) -> typer.Typer:
             program.command(name, short_help=COMMANDS[name])(module.command)
     _mention_everywhere(program)
     return program
+
+
+def _not_assembled() -> None:
+    """Stand in the help for a command that this start does not run."""
 
 
 def _mention_everywhere(app: typer.Typer) -> None:

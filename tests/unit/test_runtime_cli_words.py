@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from runtime.cli.completion import tool_names
+from runtime.cli.program import COMMANDS as PROGRAM
 from runtime.cli.program import assemble, run
 from runtime.errors import ExitCode
 from toolstore.attest.keys import KeyRing
@@ -45,7 +46,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
         yield from leaves(each, (*path, name))
 
 
-COMMANDS: Final = dict(leaves(get_command(assemble(None))))
+COMMANDS: Final = dict(leaves(get_command(assemble(PROGRAM))))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def test_who_and_under_which_policy_may_be_said_anywhere(
 
 
 def test_names_are_completed_and_versions_behind_an_at(home: Path) -> None:
-    context = typer.Context(get_command(assemble("tools")))
+    context = typer.Context(get_command(assemble(["tools"])))
     with context:
         assert tool_names(context, "dou") == ["double"]
         assert tool_names(context, "") == ["double", "triple"]
