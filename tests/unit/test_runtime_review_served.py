@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from reviewserved import Served, free_port, self_made_certificate, served, trust
 from runtime.cli.program import run
 from runtime.errors import ExitCode
 from runtime.review.web import live
-from runtime.review.web.patience import PatientProtocol
+from runtime.review.web.patience import MAX_BYTES_AHEAD, PatientProtocol
 from runtime.review.web.serve import Door
 
 PATIENCE_SECONDS = 60
@@ -125,19 +126,44 @@ async def test_a_request_that_trickles_in_is_not_waited_for(
 async def test_an_answer_that_is_not_taken_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PatientProtocol, "answer_seconds", 0.2)
+    monkeypatch.setattr(PatientProtocol, "answer_seconds", 0.1)
     async with served(tmp_path) as server:
         request = f"GET /static/style.css HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+        requests = request.encode() * (MAX_BYTES_AHEAD // len(request))
 
         def ask_and_never_read() -> None:
-            with socket.create_connection(("127.0.0.1", server.port)) as connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-                connection.settimeout(PATIENCE_SECONDS)
+            with narrow_connection(server.port) as connection:
+                connection.sendall(requests)
                 while True:
-                    connection.sendall(request.encode() * 200)
+                    connection.sendall(b"G")
+                    time.sleep(0.02)
 
         with pytest.raises(ConnectionError):
             await asyncio.to_thread(ask_and_never_read)
+
+
+async def test_requests_without_end_are_not_remembered_without_end(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        request = f"GET /static/style.css HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+
+        def ask_and_ask() -> int:
+            sent = 0
+            with narrow_connection(server.port) as connection, suppress(ConnectionError):
+                while sent < 10 * 2**20:
+                    connection.sendall(request.encode() * 100)
+                    sent += len(request) * 100
+            return sent
+
+        assert await asyncio.to_thread(ask_and_ask) < 10 * 2**20
+
+
+def narrow_connection(port: int) -> socket.socket:
+    """One that takes few bytes of an answer unless it reads."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(PATIENCE_SECONDS)
+    connection.connect(("127.0.0.1", port))
+    return connection
 
 
 async def test_one_address_leaves_connections_to_others(

@@ -1,6 +1,7 @@
-"""How long the server waits for somebody slow: a request that trickles in, an answer not taken.
+"""What one connection may cost: time for what trickles in or is not taken, memory for requests.
 
-Else a few hundred connections that send a byte now and then would keep everybody out.
+Else a few hundred connections that send a byte now and then would keep everybody out, and one
+that sends requests without end would be remembered without end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ REQUEST_SECONDS: Final = 30.0
 
 ANSWER_SECONDS: Final = 60.0
 """For what waits to be taken before more of an answer is written."""
+
+MAX_BYTES_AHEAD: Final = 64 * 1024
+"""Of further requests while one is answered; browsers send none, and they would all be kept."""
 
 CONNECTIONS: Final = 200
 _COMING: Final = (h11.IDLE, h11.SEND_BODY)
@@ -45,6 +49,8 @@ class PatientProtocol(H11Protocol):
         super().data_received(data)
         if self.conn.their_state not in _COMING:
             _cancel(self._request)
+            if len(self.conn.trailing_data[0]) > MAX_BYTES_AHEAD:
+                self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
