@@ -13,6 +13,7 @@ from typing import Final
 
 from httpx2 import ASGITransport, AsyncClient, Response
 from reviewing import POLICY, review_desk
+from starlette.types import ASGIApp
 
 from policies.config import PolicyProfile
 from runtime.review.desk import ReviewDesk
@@ -44,6 +45,7 @@ class Page:
     store: ToolStore
     book: TokenBook
     clock: Clock
+    app: ASGIApp
     secrets: dict[str, str] = field(default_factory=dict)
 
     async def get(self, path: str, **headers: str) -> Response:
@@ -101,4 +103,4 @@ async def review_page(folder: Path, profile: PolicyProfile = POLICY) -> AsyncIte
         )
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url=ORIGIN) as client:
-            yield Page(client, desk, store, book, clock)
+            yield Page(client, desk, store, book, clock, app)

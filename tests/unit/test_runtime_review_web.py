@@ -7,11 +7,9 @@ import re
 from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from reviewing import changed_tool, files_tool, hostile_tool, price_source, submit
 from reviewpage import ORIGIN, Page, address, fields, review_page
 
@@ -411,68 +409,3 @@ async def test_a_version_that_is_not_there_is_a_plain_answer(page: Page):
         answer = await page.get(f"/versions/{digits}")
         assert answer.status_code == status
         assert "To the queue" in answer.text
-
-
-TEXTS = st.text(max_size=60)
-PATHS = st.one_of(
-    st.sampled_from(
-        ["/", "/keys", "/sign-in", "/sign-out", "/queue/events/", "/static/", "/static/style.css"]
-    ),
-    st.builds("/versions/{}".format, TEXTS),
-    st.builds("/versions/{}/decision".format, st.sampled_from(["DIGEST", "0" * 64, "x"])),
-    st.builds("/static/{}".format, TEXTS),
-    st.builds("/{}".format, TEXTS),
-)
-NAMES = st.sampled_from(["vote", "reason", "shown", "seal", "base", "scope", "days", "name",
-                         "token", "next", CSRF_FIELD])  # fmt: skip
-HEADERS = st.dictionaries(
-    st.sampled_from(["Origin", "Host", "Cookie", "Sec-Fetch-Site", "Content-Type", "Accept",
-                     "Content-Length", "Range", "If-Modified-Since"]),
-    st.one_of(
-        st.sampled_from([ORIGIN, "127.0.0.1:8421", "bytes=0-", "bytes=9-1,x", "-1", "1e9"]),
-        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
-    ),
-    max_size=2,
-)  # fmt: skip
-
-
-async def test_no_request_is_a_fault_of_ours_and_none_decides(page: Page):
-    version = await changed_tool(page.store)
-    await page.sign_in()
-    form = await page.form_of(version.digest)
-    loop = asyncio.get_running_loop()
-
-    async def ask(method: str, path: str, given: dict[str, str], headers: dict[str, str]) -> None:
-        path = path.replace("DIGEST", version.digest.removeprefix("sha256:"))
-        answer = await page.client.request(
-            method,
-            ORIGIN + quoted(path),
-            data=given if method == "POST" else None,
-            headers={"Origin": ORIGIN, **headers},
-        )
-        assert answer.status_code < 500, (method, path, given, headers, answer.text)
-
-    @settings(max_examples=50)
-    @given(
-        st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "X"]),
-        PATHS,
-        st.one_of(
-            st.dictionaries(NAMES, TEXTS, max_size=5),
-            st.dictionaries(NAMES, TEXTS, max_size=3).map(
-                lambda given: {**form, "vote": "approve", **given, CSRF_FIELD: form["seal"]}
-            ),
-            st.dictionaries(st.sampled_from(["seal", "shown", "base"]), TEXTS, min_size=1).map(
-                lambda given: {**form, "vote": "approve", **given}
-            ),
-        ),
-        HEADERS,
-    )
-    def fuzz(method: str, path: str, given: dict[str, str], headers: dict[str, str]) -> None:
-        asyncio.run_coroutine_threadsafe(ask(method, path, given, headers), loop).result(30)
-
-    await asyncio.to_thread(fuzz)
-    assert await unchanged(page, version)
-
-
-def quoted(path: str) -> str:
-    return quote(path.encode(errors="replace"), safe="/?=&%.")
