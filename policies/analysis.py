@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from policies.evidence import LintReport
+from policies.extraction import check_examples, extract_schema
 from policies.findings import Finding
 from policies.limits import SourceLimits
 from policies.lint import lint
 from policies.normal import normal_digest
 from policies.permissions import LintLevel
 from policies.reporter import Reporter, arrange
-from policies.schema import ToolSchema, check_examples, extract_schema
+from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.syntax import parse
 from policies.textcheck import check_text, may_be_parsed

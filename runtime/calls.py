@@ -9,7 +9,7 @@ from typing import Final
 
 import pydantic_core
 
-from policies.schema import validate
+from policies.validation import validate
 from policies.value import JsonObject
 from runtime.budgets import Budget
 from runtime.messages import AssistantMessage, ToolCall, ToolResult, ToolSpec

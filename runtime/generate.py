@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from policies.schema import ToolSchema, validate
+from policies.schema import ToolSchema
 from policies.source import Example
+from policies.validation import validate
 from policies.value import JsonObject, canonical_json
 
 if TYPE_CHECKING:

@@ -178,7 +178,7 @@ def import_(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take an exported tool through lint, trials and policy here.
+    """Take an exported tool in, through lint, trials and policy.
 
     Exit code 1 if it is not admitted.
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
 from proposals import CLEAN, analysed, errors, findings, proposal, rules
 
-from policies.schema import ToolSchema, extract_schema
+from policies.extraction import extract_schema
+from policies.schema import ToolSchema
 from policies.validation import validate
 
 DEFINITIONS = '''
