@@ -90,9 +90,11 @@ def fields(answer: Response, *, action: str = "") -> dict[str, str]:
 
 
 @asynccontextmanager
-async def review_page(folder: Path, profile: PolicyProfile = POLICY) -> AsyncIterator[Page]:
+async def review_page(
+    folder: Path, profile: PolicyProfile = POLICY, *, keys: Path | None = None
+) -> AsyncIterator[Page]:
     """A server on a new store, and a browser that has not signed in."""
-    async with review_desk(folder / "store", profile) as (desk, store):
+    async with review_desk(folder / "store", profile, keys=keys) as (desk, store):
         book, clock = TokenBook(folder / "review" / "tokens.json", cost=2), Clock()
         app = make_app(
             desk,

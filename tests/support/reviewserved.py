@@ -71,10 +71,8 @@ async def served(folder: Path, door: Door = LOOPBACK) -> AsyncIterator[Served]:
         task = asyncio.create_task(
             serve(desk, door=door, book=book, head=store.head, on_ready=ready.set_result)
         )
-        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-        running = Served(ready.result(), store, book, task)
+        task.add_done_callback(lambda _: ready.done() or ready.cancel())
+        running = Served(await ready, store, book, task)
         try:
             yield running
         finally:
