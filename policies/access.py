@@ -29,7 +29,7 @@ class Action(StrEnum):
     """Let one finding pass; `Circumstances.rule` says which."""
 
     DEPRECATE = "deprecate"
-    """Make another version the one that the name means, a way back included."""
+    """Make another version the one that the name means, or that a session gets; a way back too."""
 
     REVOKE = "revoke"
     EXPORT = "export"

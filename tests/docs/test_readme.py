@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import runtime
+from policies.checking import check_policy
+from policies.config import load_profile
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -52,6 +54,19 @@ def test_the_python_example_prints_what_the_readme_says(
         pytest.skip("no engine answers")
     assert done.stderr == ""
     assert done.stdout == block("text")
+
+
+def test_the_policy_grants_what_the_readme_says():
+    evidence = "examples = 1\nruns_per_example = 1\nproperty_runs = 0\nproperty_failures = 'allow'"
+    text = f"name = 'mine'\n[evidence]\n{evidence}\n{block('toml')}"
+    profile = load_profile(text, origin="README")
+
+    assert check_policy(profile).remarks == ()
+    assert (profile.sandbox.runtime, profile.files.output, profile.tools.depth) == (
+        "runsc",
+        True,
+        3,
+    )
 
 
 def test_the_two_commands_exist():
