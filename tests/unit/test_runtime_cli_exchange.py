@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -310,6 +313,33 @@ async def test_a_file_that_does_not_hold_is_refused_before_anything_runs(
             await take_in(store, canonical_json(document), define, actor="zoe")
         assert await store.summaries() == ()
     assert ran == []
+
+
+def test_an_import_that_was_killed_half_way_is_completed_by_the_next(
+    exported: Exported, tmp_path: Path
+):
+    bundle, folder = tmp_path / "double.json", tmp_path / "importer"
+    bundle.write_bytes(exported.content)
+    program = Path(__file__).parents[1] / "support" / "import_and_die.py"
+    died = subprocess.run([sys.executable, program, folder, bundle], check=False)
+    assert died.returncode == -signal.SIGKILL
+
+    async def work() -> None:
+        importer = Exporter(folder)
+        async with await importer.open() as store:
+            (version,) = await store.history("double")
+            assert await store.exchange.words(version) == ()
+            assert (await store.verify()).intact
+
+            async def define(_source: object) -> DefinitionOutcome:
+                return DefinitionOutcome.stored(await importer.submit(store))
+
+            outcome = await take_in(store, exported.content, define, actor="zoe")
+            assert outcome.digest == version.digest
+            assert len(await store.exchange.words(version)) == 1
+            assert (await store.verify()).intact
+
+    asyncio.run(work())
 
 
 async def test_a_file_by_a_key_that_this_store_distrusts_is_refused(tmp_path: Path):
