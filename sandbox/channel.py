@@ -348,9 +348,10 @@ class AttachChannel(_Listening):
     def close(self) -> None:
         """Give up the connection; the engine closes the guest's standard input then."""
         connection, self._connection = self._connection, None
+        writer, self._writer = self._writer, None  # its number is somebody else's soon
         if connection is not None:
-            if self._writer is not None:
-                self._writer.close()
+            if writer is not None:
+                writer.close()
             asyncio.get_running_loop().remove_reader(connection.fileno())
             connection.close()
         self._end()

@@ -30,7 +30,7 @@ from sandbox.usage import GroupReading
 
 __all__ = ["ForkServer", "launch_fork_server"]
 
-_READY_SECONDS: Final = 10.0
+_READY_SECONDS: Final = 60.0
 _SLOTS: Final = 500
 """Ranges of users, so that the kernel's count of one user's processes is of one container."""
 

@@ -129,9 +129,9 @@ class Launcher:
             SandboxUnavailableError: It could not be made.
         """
         async with self._making():
-            if self._folders is None:
-                raise self._unavailable("no pipes lead from here into a container")
             reference = await self._reference(image)
+            if self._folders is None:  # asked last: another container may have shown it meanwhile
+                raise self._unavailable("no pipes lead from here into a container")
             made = channel(self._folders.root)
             return await GuestContainer.create(
                 self.engine, lambda folder: options(reference, folder), made

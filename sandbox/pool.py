@@ -161,12 +161,20 @@ class Pool(Generic[_K, _G]):
             guest = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._put(shelf, waiter.result())
+                self._take_back(shelf, waiter.result())
             raise
         finally:
             shelf.leave(waiter)
-        self._busy.add(guest)
+        if self._closed:  # in the moment between
+            self.release(guest)
+            raise PoolClosedError
         return guest, False
+
+    def _take_back(self, shelf: _Shelf[_G], guest: _G) -> None:
+        """It was handed to one who has gone meanwhile."""
+        self._busy.discard(guest)
+        self._released.set()
+        self._put(shelf, guest)
 
     def release(self, guest: _G) -> None:
         """This guest has been used; it is discarded in the background."""
@@ -226,6 +234,7 @@ class Pool(Generic[_K, _G]):
                 await self._released.wait()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     # --- housekeeping
 
@@ -239,11 +248,15 @@ class Pool(Generic[_K, _G]):
     def _tend_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         when = loop.time() + seconds
-        if self._timer is not None and not self._timer.cancelled():
-            if loop.time() < self._timer.when() <= when:
+        if self._timer is not None:
+            if self._timer.when() <= when:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._tend)
+        self._timer = loop.call_at(when, self._tend_now)
+
+    def _tend_now(self) -> None:
+        self._timer = None
+        self._tend()
 
     def _is_urgent(self) -> bool:
         """Whether waiting for a quiet moment would make callers wait longer."""
@@ -365,6 +378,7 @@ class Pool(Generic[_K, _G]):
         while shelf.waiters:
             _, waiter = shelf.waiters.popleft()
             if not waiter.done():
+                self._busy.add(guest)  # at once: whoever waits learns of it a moment later
                 waiter.set_result(guest)
                 return
         shelf.ready.append((asyncio.get_running_loop().time(), guest))

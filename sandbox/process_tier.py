@@ -30,6 +30,7 @@ _BLOCKED_SECONDS: Final = 0.05
 _SOON_SECONDS: Final = 0.005
 """A call that comes so soon after the last finds its server still starting a process."""
 
+_CLOSED: Final = "this sandbox has been closed"
 _RETRY_SECONDS: Final = 30.0
 """After a server that did not start, although the engine may work."""
 
@@ -97,6 +98,7 @@ class ProcessTier:
         self._settings = settings
         self._shelves: dict[_Key, _Shelf] = {}
         self._busy: dict[ForkServer, _Shelf] = {}
+        self._freed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._refused_until = 0.0
@@ -125,6 +127,8 @@ class ProcessTier:
         Raises:
             TierRefusedError: There is none, and none can be made.
         """
+        if self._closed:
+            raise TierRefusedError(_CLOSED)
         key = _Key(approved, program)
         shelf = self._shelves.get(key)
         if shelf is None:
@@ -153,17 +157,19 @@ class ProcessTier:
             server = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._put(shelf, waiter.result())
+                self._put(self._free(waiter.result()), waiter.result())
             raise
         finally:
             if waiter in shelf.waiters:
                 shelf.waiters.remove(waiter)
-        self._busy[server] = shelf
+        if self._closed:  # in the moment between
+            self.release(server, clean=False)
+            raise TierRefusedError(_CLOSED)
         return server
 
     def release(self, server: ForkServer, *, clean: bool) -> None:
         """This call is over; what is not `clean` never sees another."""
-        shelf = self._busy.pop(server)
+        shelf = self._free(server)
         now = asyncio.get_running_loop().time()
         settings = self._settings
         spent = server.calls + 1 >= settings.calls or now - server.born >= settings.seconds
@@ -172,6 +178,11 @@ class ProcessTier:
         else:
             server.renew()
             self._put(shelf, server)
+
+    def _free(self, server: ForkServer) -> _Shelf:
+        """Nobody uses it any more; where it belongs."""
+        self._freed.set()
+        return self._busy.pop(server)
 
     def _put(self, shelf: _Shelf, server: ForkServer) -> None:
         """Hand it to the first who waits, or keep it."""
@@ -182,6 +193,7 @@ class ProcessTier:
         while shelf.waiters:
             waiter = shelf.waiters.popleft()
             if not waiter.done():
+                self._busy[server] = shelf  # at once: whoever waits learns of it a moment later
                 waiter.set_result(server)
                 return
         shelf.idle.append(server)
@@ -318,7 +330,7 @@ class ProcessTier:
         """Take no more calls, tell whoever waits, and say which servers are in use."""
         self._closed = True
         for shelf in self._shelves.values():
-            self._fail(shelf, "this sandbox has been closed")
+            self._fail(shelf, _CLOSED)
         return tuple(self._busy)
 
     async def close(self) -> None:
@@ -327,6 +339,8 @@ class ProcessTier:
             server.kill_now()
         if self._timer is not None:
             self._timer.cancel()
-        while self._busy or self._tasks or any(shelf.idle for shelf in self._shelves.values()):
+        await self.settle()
+        while self._busy:
+            self._freed.clear()
+            await self._freed.wait()
             await self.settle()
-            await asyncio.sleep(0)

@@ -122,11 +122,12 @@ class ServerChannel(PipeChannel):
 
     def go_on(self) -> None:
         """Let the server start the process of the next call."""
-        self._orders.write(_GO_ON)
+        self.order(_GO_ON)
 
     def order(self, data: bytes) -> None:
         """Queue bytes for the server itself."""
-        self._orders.write(data)
+        if not self._closed:
+            self._orders.write(data)
 
     @property
     def is_clean(self) -> bool:

@@ -61,7 +61,7 @@ def workshop() -> Workshop:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  a pool has no event for each of its states
             await asyncio.sleep(0.005)
 
@@ -219,7 +219,6 @@ async def test_a_start_that_fails_is_told_to_one_who_waits(workshop: Workshop) -
     await pool.close()
 
 
-
 async def test_a_start_that_began_before_the_call_fails_no_call(workshop: Workshop) -> None:
     pool = workshop.pool()
     workshop.seconds, workshop.failures = 0.05, 1
@@ -231,6 +230,51 @@ async def test_a_start_that_began_before_the_call_fails_no_call(workshop: Worksh
     assert (guest.kind, hit, workshop.failures) == ("a", False, 0)
     pool.release(guest)
     await pool.close()
+
+
+async def on_its_way(pool: Pool[str, Numbered], workshop: Workshop) -> asyncio.Task[object]:
+    """A claim whose guest has been handed over, and who has not run since."""
+    claim: asyncio.Task[object] = asyncio.create_task(pool.claim("a"))
+    while not workshop.made:  # noqa: ASYNC110  one turn of the loop after the other
+        await asyncio.sleep(0)
+    assert not claim.done()
+    return claim
+
+
+async def test_a_guest_on_its_way_to_its_caller_is_counted(workshop: Workshop) -> None:
+    pool = workshop.pool()
+    claim = await on_its_way(pool, workshop)
+
+    assert pool.total == 1
+    await claim
+    pool.release(workshop.made[0])
+    await pool.close()
+
+
+async def test_a_guest_on_its_way_is_named_when_the_pool_closes(workshop: Workshop) -> None:
+    pool = workshop.pool()
+    claim = await on_its_way(pool, workshop)
+
+    assert pool.shut() == (workshop.made[0],)
+    with pytest.raises(PoolClosedError):
+        await claim
+    await pool.close()
+    assert workshop.there == 0
+
+
+async def test_a_guest_on_its_way_to_one_who_goes_serves_the_next(workshop: Workshop) -> None:
+    pool = workshop.pool()
+    claim = await on_its_way(pool, workshop)
+
+    claim.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claim
+
+    assert await pool.claim("a") == (workshop.made[0], True)
+    pool.release(workshop.made[0])
+    await pool.close()
+    assert workshop.there == 0
+
 
 async def test_a_cancelled_claim_loses_no_guest(workshop: Workshop) -> None:
     workshop.seconds = 0.02
