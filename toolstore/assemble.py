@@ -7,9 +7,10 @@ the digest that it is about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,6 +25,10 @@ from toolstore.events import Birth, EventDetail, EventType, entry_problem, place
 from toolstore.models import Event, Lifecycle, Place, ToolVersion, version_digest
 
 ValueT = TypeVar("ValueT", bound=Value)
+
+_NUMBERS: Final = frozenset({"tool", "sequence", "state_event"})
+_KINDS_SEEN: Final = set[tuple[type, ...]]()
+"""The types of the columns of rows that were as they must be: a handful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,21 @@ class VersionRow:
     weight: float | None = None
     place_session: str | None = None
 
+    @classmethod
+    def read(cls, fields: Mapping[Any, Any]) -> Self:
+        """The row as the database gives it.
+
+        SQLite lets values of any type into any column. One of another type becomes one that
+        equals nothing which was put in, so that it is damage here and no error further on.
+        """
+        kinds = tuple(map(type, fields.values()))
+        if kinds not in _KINDS_SEEN:
+            sound = {name: _of_its_type(name, value) for name, value in fields.items()}
+            if kinds != tuple(map(type, sound.values())):
+                return cls(**sound)
+            _KINDS_SEEN.add(kinds)
+        return cls(**fields)
+
     @property
     def place(self) -> Place | None:
         """For whom it is callable, as the tables have it.
@@ -70,6 +90,16 @@ class VersionRow:
     def ref(self) -> str:
         """`name@sequence`."""
         return f"{self.name}@{self.sequence}"
+
+
+def _of_its_type(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _NUMBERS:
+        return value if isinstance(value, int) else -1
+    if name == "weight":
+        return value if isinstance(value, float) else math.nan
+    return value if isinstance(value, str) else repr(value)
 
 
 @dataclass(frozen=True, slots=True)

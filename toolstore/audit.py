@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, func, select
 
 from policies.decision import Channel
 from policies.value import sha256_digest
-from toolstore import calls, derived, exchange, logbook, reading, searching, tables
+from toolstore import calls, counts, derived, logbook, reading, references, searching, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.auditing import signed_log
 from toolstore.attest.guard import Guard, bind, guard_of
 from toolstore.blobs import as_bytes
+from toolstore.derived import Told, told
 from toolstore.errors import StoreDamagedError
-from toolstore.events import chain_damage, skeleton
+from toolstore.events import chain_damage
 from toolstore.index import structure_problems
 from toolstore.lane import Lane
 from toolstore.models import Damage, Event, VerifyReport
@@ -42,18 +44,19 @@ def audit(connection: Connection) -> VerifyReport:
     guard = guard_of(connection)
     log = _check_log(connection, findings, guard)
     rows = reading.all_rows(connection)
-    _check_names(rows, findings)
+    _check_channels(rows, findings)
+    findings.damage.extend(references.problems(connection, log.told, rows, blobs))
     if guard is not None:  # the log as a whole is checked by now
         bind(connection, replace(guard, maps_checked=True))
     whole = _check_versions(connection, rows, findings)
     bind(connection, guard)
     findings.add("search index", *searching.problems(connection))
     findings.add("recorded calls", *calls.problems(connection))
-    findings.add("imported files", *exchange.problems(connection))
+    findings.add("counts", *counts.problems(connection, log.told))
     return VerifyReport(
         versions=len(rows),
         events=log.length,
-        blobs=blobs,
+        blobs=len(blobs),
         statements=connection.scalar(select(func.count()).select_from(tables.attestation)) or 0,
         signed_to=log.signed_to,
         damage=tuple(findings.damage),
@@ -83,16 +86,20 @@ class _Log:
     born: dict[str, int] = field(default_factory=dict)
     """Sequence of the first event of each version."""
 
+    told: list[Told] = field(default_factory=list)
+    """What of it can be read."""
 
-def _check_blobs(connection: Connection, findings: _Findings) -> int:
-    count = 0
+
+def _check_blobs(connection: Connection, findings: _Findings) -> frozenset[str]:
+    """The digests that there are bytes under."""
+    found = set()
     for digest, content in connection.execute(
         select(tables.blob.c.digest, tables.blob.c.bytes).execution_options(yield_per=100)
     ):
-        count += 1
+        found.add(str(digest))
         if sha256_digest(as_bytes(content)) != digest:
             findings.add(f"blob {digest}", "its bytes are not what its digest says")
-    return count
+    return frozenset(found)
 
 
 def _check_log(connection: Connection, findings: _Findings, guard: Guard | None) -> _Log:
@@ -108,7 +115,9 @@ def _check_log(connection: Connection, findings: _Findings, guard: Guard | None)
     for sequence, damage in chain_damage(entries):
         findings.damage.append(damage)
         log.last_break = max(log.last_break, sequence)
-    findings.add("derived tables", *derived.problems(connection, entries))
+    log.told = told(entries)
+    findings.add("derived tables", *derived.problems(connection, log.told))
+    findings.add("log", *_check_head(connection))
     for entry in reversed(entries):
         log.born[entry.digest] = entry.sequence
     try:
@@ -125,16 +134,19 @@ def _check_log(connection: Connection, findings: _Findings, guard: Guard | None)
     return log
 
 
-def _check_names(rows: list[VersionRow], findings: _Findings) -> None:
+def _check_head(connection: Connection) -> Iterator[str]:
+    """The end of the log is kept once; whatever stood beside it could be read instead."""
+    kept = [tuple(row) for row in connection.execute(select(tables.log_head))]
+    if len(kept) > 1 or any(row[0] != 1 for row in kept):
+        yield f"its end is kept {len(kept)} times, and must be once, as number 1"
+
+
+def _check_channels(rows: list[VersionRow], findings: _Findings) -> None:
     for channel in (Channel.STABLE, Channel.CANARY):
         found = Counter(row.name for row in rows if row.channel == channel)
         for name, count in found.items():
             if count > 1:
                 findings.add(name, f"{count} versions of it are {channel} at a time")
-    names = Counter(skeleton(name) for name in {row.name for row in rows})
-    for form, count in names.items():
-        if count > 1:
-            findings.add(form, f"{count} tools have names that read like this one")
 
 
 def _check_versions(

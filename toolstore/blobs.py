@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from policies.value import sha256_digest
 from toolstore import tables
@@ -13,6 +13,8 @@ from toolstore.errors import StoreDamagedError
 
 BATCH: Final = 500
 """Values in one `IN (…)`: every database takes this many."""
+
+_HAS: Final = select(tables.blob.c.digest).where(tables.blob.c.digest == bindparam("digest"))
 
 
 def put_blobs(connection: Connection, contents: Iterable[bytes]) -> None:
@@ -30,6 +32,11 @@ def put_blobs(connection: Connection, contents: Iterable[bytes]) -> None:
     ]
     if rows:
         connection.execute(insert(tables.blob), rows)
+
+
+def has_blob(connection: Connection, digest: str) -> bool:
+    """Whether there are bytes under `digest`, unread."""
+    return connection.scalar(_HAS, {"digest": digest}) is not None
 
 
 def read_blobs(connection: Connection, digests: Iterable[str]) -> dict[str, bytes]:

@@ -164,21 +164,25 @@ def _read(row: RowMapping) -> CallRecord | None:
 
 
 def problems(connection: Connection) -> Iterator[str]:
-    """What is wrong with recorded calls: bodies that are not what their digests say."""
+    """Rows that no call can have left, and bodies that are not what their digests say."""
     query = (
         select(tables.call, _body.bytes)
         .select_from(tables.call.outerjoin(tables.call_body, _call.body == _body.digest))
-        .where(_call.body.is_not(None))
         .execution_options(yield_per=100)
     )
     for row in connection.execute(query).mappings():
         record = _read(row)
-        if record is None or record.body is None or not _fits(record, record.body):
+        if record is None or time_text(record.at) != row["at"] or not _fits(record):
             yield f"call {row['id']}: what is kept of it is not what was recorded"
+    used = select(_call.body).where(_call.body == _body.digest).exists()
+    for digest in connection.scalars(select(_body.digest).where(~used)):
+        yield f"no call has the body {digest}"
 
 
-def _fits(record: CallRecord, body: CallBody) -> bool:
-    if body.redacted:
+def _fits(record: CallRecord) -> bool:
+    """Whether the body of a call, if it is kept, has the digests that the call has."""
+    body = record.body
+    if body is None or body.redacted:
         return True
     return sha256_digest(canonical_json(body.arguments)) == record.arguments_digest and (
         record.result_digest is None

@@ -13,9 +13,10 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection, exists, select
 
 from policies.decision import Decision
-from toolstore import reading, tables
-from toolstore.blobs import put_blobs, read_blobs
+from toolstore import logbook, reading, tables
+from toolstore.blobs import has_blob, put_blobs, read_blobs
 from toolstore.commit import Commit
+from toolstore.errors import StoreDamagedError
 from toolstore.events import EventDetail, EventType, is_allowed
 from toolstore.lane import Lane
 from toolstore.models import Lifecycle, ToolVersion
@@ -34,25 +35,23 @@ class Decisions:
         self._write = write
 
     async def keep_policy(self, text: bytes, *, digest: str, actor: str) -> None:
-        """Keep the text of a policy, where it is not there yet; `digest` is what it hashes to.
+        """Keep the text of a policy, where it is not there, or not there any more.
+
+        `digest` is what it hashes to.
 
         Raises:
             StoreDamagedError: other bytes are kept under its digest.
         """
-        if await self.policy(digest) is None:
+        if not await self._reads.run(lambda connection: has_blob(connection, digest)):
             await self._write(actor, lambda writer: put_blobs(writer.connection, [text]))
 
     async def policy(self, digest: str) -> bytes | None:
         """The text of the policy with this digest; None where it was never kept.
 
         Raises:
-            StoreDamagedError: the bytes are not what the digest says.
+            StoreDamagedError: the bytes are not what the digest says, or were taken away.
         """
-
-        def work(connection: Connection) -> bytes | None:
-            return read_blobs(connection, [digest]).get(digest)
-
-        return await self._reads.run(work)
+        return await self._reads.run(partial(_policy, digest=digest))
 
     async def decided_again(
         self, digest: str, decision: Decision, *, policy: bytes, actor: str
@@ -68,6 +67,18 @@ class Decisions:
         """
         work = partial(_decide_again, digest=digest, decision=decision, policy=policy)
         return await self._write(actor, work)
+
+
+def _policy(connection: Connection, digest: str) -> bytes | None:
+    found = read_blobs(connection, [digest]).get(digest)
+    if found is None:
+        for event in logbook.events(connection, tables.event.c.policy_digest == digest):
+            if EventDetail.model_validate_json(event.detail).policy == digest:
+                raise StoreDamagedError(
+                    f"the text of the policy {digest} is missing, under which event "
+                    f"{event.sequence} was decided"
+                )
+    return found
 
 
 def _decide_again(writer: Writer, digest: str, decision: Decision, policy: bytes) -> ToolVersion:

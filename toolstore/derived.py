@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, Table, and_, delete, insert, select
 
 from toolstore import tables
@@ -15,7 +16,6 @@ from toolstore.events import EventDetail, EventType, place_after, time_text
 from toolstore.models import Event, Place
 
 Row: TypeAlias = tuple[object, ...]
-Rows: TypeAlias = frozenset[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +104,31 @@ def _write_waiver(connection: Connection, fact: Fact) -> None:
     connection.execute(insert(tables.waiver).values(row))
 
 
-def problems(connection: Connection, events: Iterable[Event]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One entry of the log, as read."""
+
+    event: Event
+    kind: EventType
+    detail: EventDetail
+
+
+def told(events: Iterable[Event]) -> list[Told]:
+    """What the log tells; unreadable entries are passed over: the chain's own check names them."""
+    found = []
+    for event in events:
+        with suppress(ValueError):
+            detail = EventDetail.model_validate_json(event.detail)
+            found.append(Told(event, EventType(event.type), detail))
+    return found
+
+
+def problems(connection: Connection, log: Sequence[Told]) -> Iterator[str]:
     """Where the derived tables are not what the whole log gives."""
     tools = {row.name: row.id for row in connection.execute(select(tables.tool))}
-    rebuilt = _rebuild(events, tools)
-    for table, wanted in rebuilt.items():
-        columns = [column for column in table.columns if column.name in _COMPARED[table.name]]
-        kept = frozenset(tuple(row) for row in connection.execute(select(*columns)))
+    for table, wanted in _rebuild(log, tools).items():
+        columns = [table.c[name] for name in _COMPARED[table.name]]
+        kept = Counter(tuple(row) for row in connection.execute(select(*columns)))
         for row in sorted(map(str, kept - wanted)):
             yield f"the table {table.name} has {row}, which does not follow from the log"
         for row in sorted(map(str, wanted - kept)):
@@ -118,6 +136,7 @@ def problems(connection: Connection, events: Iterable[Event]) -> Iterator[str]:
 
 
 _COMPARED: Mapping[str, tuple[str, ...]] = {
+    "version_state": ("version", "tool", "state", "event"),
     "channel": ("version", "tool", "channel", "weight", "session"),
     "pin": ("session", "tool", "version", "event"),
     "waiver": ("version", "rule", "principal", "expires_at", "event"),
@@ -125,37 +144,36 @@ _COMPARED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _rebuild(events: Iterable[Event], tools: Mapping[str, int]) -> dict[Table, Rows]:
-    """What the derived tables must hold after `events`; unreadable ones are passed over."""
+def _rebuild(log: Iterable[Told], tools: Mapping[str, int]) -> dict[Table, Counter[Row]]:
+    """What the derived tables must hold after `log`."""
+    states: dict[str, Row] = {}
     places: dict[str, tuple[int | None, Place | None]] = {}
     pins: dict[Row, Row] = {}
     waivers: dict[Row, Row] = {}
-    made: set[Row] = set()
-    for event in events:
-        try:
-            detail = EventDetail.model_validate_json(event.detail)
-            kind = EventType(event.type)
-        except (ValidationError, ValueError):
-            continue  # the chain's own check says so
-        tool = tools.get(event.name)
-        before = places.get(event.digest, (tool, None))[1]
-        places[event.digest] = (tool, place_after(kind, detail, event.to_state, before))
+    made: dict[str, Row] = {}
+    for event, kind, detail in ((each.event, each.kind, each.detail) for each in log):
+        digest, tool = event.digest, tools.get(event.name)
+        states[digest] = (digest, tool, event.to_state.value, event.sequence)
+        before = places.get(digest, (tool, None))[1]
+        places[digest] = (tool, place_after(kind, detail, event.to_state, before))
         if detail.birth is not None and detail.birth.provenance.session is not None:
-            made.add((event.digest, detail.birth.provenance.session))
+            made[digest] = (digest, detail.birth.provenance.session)
         if detail.pinned is not None:
             pins.pop((detail.pinned, tool), None)
             if kind is EventType.PINNED:
-                pins[detail.pinned, tool] = (detail.pinned, tool, event.digest, event.sequence)
+                pins[detail.pinned, tool] = (detail.pinned, tool, digest, event.sequence)
         if (given := detail.waiver) is not None:
-            key = (event.digest, given.rule, given.principal)
+            key = (digest, given.rule, given.principal)
             waivers[key] = (*key, time_text(given.expires_at), event.sequence)
+    channels = (
+        (digest, tool, place.channel.value, place.weight, place.session)
+        for digest, (tool, place) in places.items()
+        if place is not None
+    )
     return {
-        tables.channel: frozenset(
-            (digest, tool, place.channel.value, place.weight, place.session)
-            for digest, (tool, place) in places.items()
-            if place is not None
-        ),
-        tables.pin: frozenset(pins.values()),
-        tables.waiver: frozenset(waivers.values()),
-        tables.made_in: frozenset(made),
+        tables.version_state: Counter(states.values()),
+        tables.channel: Counter(channels),
+        tables.pin: Counter(pins.values()),
+        tables.waiver: Counter(waivers.values()),
+        tables.made_in: Counter(made.values()),
     }

@@ -195,6 +195,10 @@ class EventDetail(Value):
     """Digest of the file from elsewhere that it came in; see `toolstore.exchange`."""
 
     decision: Decision | None = None
+    policy: str | None = None
+    """Digest of the policy that decided, where the store has its text: so that a text that was
+    taken away is missed, and one that was never kept is not."""
+
     approval: Approval | None = None
     shown: str | None = None
     """What a person who voted had on the screen: see `runtime.review.shown.Shown`."""

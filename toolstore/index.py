@@ -37,8 +37,9 @@ def database_at(location: Location, busy_seconds: float = BUSY_SECONDS) -> Datab
 
 def structure_problems(connection: Connection) -> list[str]:
     """What the database itself finds wrong with its pages, references and triggers."""
+    # One of the two at most, and only audits need it.
     if connection.dialect.name == "sqlite":
-        return sqlite.structure_problems(connection)
-    from toolstore.postgres import structure_problems  # noqa: PLC0415 - see above
-
-    return structure_problems(connection)
+        from toolstore.sqlite_checks import problems  # noqa: PLC0415 - see above
+    else:
+        from toolstore.postgres_checks import problems  # noqa: PLC0415 - see above
+    return problems(connection)

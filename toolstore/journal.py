@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, update
 from toolstore import derived, logbook, postings, tables
 from toolstore.assemble import VersionRow
 from toolstore.attest.notary import Notary, notary_of
+from toolstore.blobs import has_blob
 from toolstore.derived import Fact
 from toolstore.events import EventDetail, EventType, Link, Step, place_after, seal, time_text
 from toolstore.models import Event, Lifecycle
@@ -36,7 +37,7 @@ class Journal:
         Raises:
             ValueError: the life-cycle has no such step.
         """
-        detail = detail or EventDetail()
+        detail = self._with_policy(detail or EventDetail())
         if self._notary is not None:
             detail = self._notary.attest(row.digest, row.name, kind, reason, detail)
         step = Step(
@@ -85,6 +86,15 @@ class Journal:
         postings.follow(self._connection, self._rows.values())
         if self._notary is not None:
             self._notary.finish(self._events)
+
+    def _with_policy(self, detail: EventDetail) -> EventDetail:
+        """Say of a decision that the text of its policy is kept, where it is."""
+        if detail.decision is None:
+            return detail
+        digest = detail.decision.policy_digest
+        return detail.model_copy(
+            update={"policy": digest if has_blob(self._connection, digest) else None}
+        )
 
     def _last(self) -> Link:
         if not self._events:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, RowMapping, bindparam
 
 from toolstore import tables
 from toolstore.errors import StoreDamagedError
-from toolstore.events import Link, chain_damage
+from toolstore.events import Link, chain_damage, time_text
 from toolstore.models import Event
 
 _event = tables.event.c
@@ -89,10 +89,15 @@ def read_event(row: RowMapping) -> Event:
     Raises:
         StoreDamagedError: it cannot be read at all.
     """
+    kept = dict(row)
     try:
-        return Event.model_validate(dict(row))
+        event = Event.model_validate(kept)
     except ValidationError as error:
         raise StoreDamagedError(f"event {row['sequence']} cannot be read") from error
+    # The hash is over what is read; one thing has many spellings, and queries know one of them.
+    if kept["at"] != time_text(event.at) or bytes in map(type, kept.values()):
+        raise StoreDamagedError(f"event {row['sequence']} is not spelt as it was put in")
+    return event
 
 
 def log(connection: Connection, name: str | None = None) -> tuple[Event, ...]:
@@ -124,13 +129,17 @@ def link_at(connection: Connection, sequence: int) -> Link:
     found = connection.scalar(select(_event.hash).where(_event.sequence == sequence))
     if found is None:
         raise StoreDamagedError(f"event {sequence} is missing from the log")
-    return Link(sequence=sequence, hash=found)
+    return _link(sequence, found)
 
 
 def kept_head(connection: Connection) -> Link:
-    """The last link, as kept apart from the log."""
+    """The last link, as kept apart from the log.
+
+    Raises:
+        StoreDamagedError: it cannot be read.
+    """
     row = connection.execute(_KEPT).first()
-    return Link() if row is None else Link(sequence=row.sequence, hash=row.hash)
+    return Link() if row is None else _link(row.sequence, row.hash)
 
 
 def checked_head(connection: Connection) -> Link:
@@ -140,8 +149,8 @@ def checked_head(connection: Connection) -> Link:
         StoreDamagedError: the log does not end where it must.
     """
     row = connection.execute(_HEADS).one()
-    kept = Link(sequence=row.kept_sequence or 0, hash=row.kept_hash or Link().hash)
-    if kept != Link(sequence=row.sequence or 0, hash=row.hash or Link().hash):
+    kept = _link(row.kept_sequence, row.kept_hash)
+    if kept != _link(row.sequence, row.hash):
         raise StoreDamagedError(
             f"the log ends at event {row.sequence or 0}, and must at {kept.sequence}"
         )
@@ -155,7 +164,17 @@ def check_links(connection: Connection, event: Event) -> None:
         StoreDamagedError: it does not.
     """
     row = connection.execute(_NEIGHBOURS, {"sequence": event.sequence}).one()
-    before = Link() if row.sequence is None else Link(sequence=row.sequence, hash=row.hash)
+    before = _link(row.sequence, row.hash)
     linked = before == Link(sequence=event.sequence - 1, hash=event.previous_hash)
     if not linked or row.after not in {None, event.hash}:
         raise StoreDamagedError(f"event {event.sequence} ({event.name}) is not linked to the log")
+
+
+def _link(sequence: object, found: object) -> Link:
+    """The link that these make; with neither, that before the first entry."""
+    if sequence is None and found is None:
+        return Link()
+    try:
+        return Link.model_validate({"sequence": sequence, "hash": found})
+    except ValidationError as error:
+        raise StoreDamagedError(f"{sequence!r:.80} is kept as a place in the log") from error

@@ -303,13 +303,6 @@ class PostgresHeadReader:
         return int(row[0] or 0) if row else 0
 
 
-def structure_problems(connection: Connection) -> list[str]:
-    """What is wrong with references and triggers; the pages are the server's matter."""
-    from toolstore.postgres_checks import problems  # noqa: PLC0415 - only audits need it
-
-    return problems(connection)
-
-
 def _shown(parameters: dict[str, Any]) -> str:
     """The place without its password."""
     user = f"{parameters['user']}@" if parameters.get("user") else ""

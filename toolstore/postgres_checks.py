@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import Connection, ForeignKeyConstraint, Table, exists, func, select, text
+from sqlalchemy import (
+    Connection,
+    ForeignKeyConstraint,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    exists,
+    func,
+    select,
+    text,
+)
 
-from toolstore.migrations.triggers import POSTGRESQL_BODY, POSTGRESQL_FUNCTION
 from toolstore.tables import APPEND_ONLY, metadata
+from toolstore.triggers import POSTGRESQL_BODY, POSTGRESQL_FUNCTION
 
+_MIGRATIONS: Final = "alembic_version"
 _HERE: Final = "relnamespace = current_schema()::regnamespace"
 _BEFORE_CHANGES: Final = 2 | 8 | 16 | 32
 """`pg_trigger.tgtype`: a statement's BEFORE, DELETE, UPDATE, TRUNCATE."""
@@ -32,11 +45,30 @@ _REFERENCES: Final = f"""
     JOIN pg_class AS f ON f.oid = k.confrelid
     WHERE k.contype = 'f' AND c.{_HERE}
 """  # noqa: S608 - a constant of this module
+_RELATIONS: Final = f"""
+    SELECT relname::text, relkind::text, relpersistence::text, relrowsecurity FROM pg_class
+    WHERE {_HERE} AND relkind NOT IN ('i', 'I', 'S', 't')
+"""  # noqa: S608 - a constant of this module
+_UNIQUE: Final = f"""
+    SELECT c.relname::text, pg_get_expr(i.indpred, i.indrelid),
+           array(SELECT a.attname::text FROM pg_attribute AS a
+                 WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey) ORDER BY 1)
+    FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
+    WHERE c.{_HERE} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indexprs IS NULL
+"""  # noqa: S608 - a constant of this module
+_REQUIRED: Final = f"""
+    SELECT c.relname::text, a.attname::text FROM pg_attribute AS a
+    JOIN pg_class AS c ON c.oid = a.attrelid
+    WHERE c.{_HERE} AND c.relkind = 'r' AND a.attnum > 0 AND a.attnotnull
+"""  # noqa: S608 - a constant of this module
+_TABLE: Final = ("r", "p", False)
+"""An ordinary table, kept through a crash, that hides no rows from anybody."""
 
 
 def problems(connection: Connection) -> list[str]:
-    """Triggers, rules and references that are not as the migrations made them."""
-    found = _trigger_problems(connection)
+    """What is not as the migrations made it: tables, uniqueness, triggers, rules, references."""
+    found = [*_relation_problems(connection), *_column_problems(connection)]
+    found += _trigger_problems(connection)
     found += [
         f"the rule {rule} on {table} is not ours"
         for rule, table in connection.execute(text(_RULES))
@@ -48,6 +80,45 @@ def problems(connection: Connection) -> list[str]:
         for constraint in table.foreign_key_constraints:
             found += _reference_problems(connection, table, constraint, held)
     return found
+
+
+def _relation_problems(connection: Connection) -> Iterator[str]:
+    """A view in the place of a table, one that a crash empties, one that hides rows."""
+    relations = {row[0]: tuple(row[1:]) for row in connection.execute(text(_RELATIONS))}
+    for name in sorted(relations.keys() - metadata.tables.keys() - {_MIGRATIONS}):
+        yield f"the relation {name} is not ours"
+    for name in metadata.tables:
+        if relations.get(name) != _TABLE:
+            yield f"the table {name} is missing, or is no ordinary one any more"
+
+
+def _column_problems(connection: Connection) -> Iterator[str]:
+    kept = [(row[0], _plain(row[1]), tuple(row[2])) for row in connection.execute(text(_UNIQUE))]
+    required = {(row[0], row[1]) for row in connection.execute(text(_REQUIRED))}
+    for table in metadata.sorted_tables:
+        for columns, where in _unique(table):
+            if (table.name, where, columns) not in kept:
+                yield f"{table.name} is not held to have each {', '.join(columns)} once"
+        for column in table.columns:
+            if not column.nullable and (table.name, column.name) not in required:
+                yield f"{table.name} is not held to have a {column.name}"
+
+
+def _unique(table: Table) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Columns, sorted, of which no two rows have the same; and of which rows that is true."""
+    for constraint in table.constraints:
+        if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
+            yield tuple(sorted(column.name for column in constraint.columns)), ""
+    for index in table.indexes:
+        if index.unique:
+            where = index.dialect_options["postgresql"]["where"]
+            names = tuple(sorted(column.name for column in index.columns))
+            yield names, _plain("" if where is None else str(where))
+
+
+def _plain(condition: str | None) -> str:
+    """A condition without what says nothing: layout, brackets, types."""
+    return re.sub(r"::text|[()\s]", "", condition or "")
 
 
 def _trigger_problems(connection: Connection) -> list[str]:

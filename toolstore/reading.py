@@ -355,4 +355,4 @@ class _Gathered:
 
 def _rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[VersionRow]:
     query = _VERSION_ROWS.where(*conditions).order_by(tables.tool.c.name, _version.sequence)
-    return [VersionRow(**row) for row in connection.execute(query).mappings()]
+    return [VersionRow.read(row) for row in connection.execute(query).mappings()]

@@ -1,7 +1,7 @@
 """SQLite: a store in one folder of one machine.
 
-What is particular to SQLite stands here, in `files`, in the quick look of `listing` and in the
-migrations' triggers, nowhere else.
+What is particular to SQLite stands here, in `sqlite_checks`, in `files`, in the quick look of
+`listing` and in the migrations' triggers, nowhere else.
 
 Every commit is synced to the disk (`synchronous=FULL`): a revocation that was acknowledged is
 still there after a power cut. A process killed at any point leaves a log from which SQLite
@@ -30,7 +30,6 @@ from toolstore.layout import (
     database_revision,
     revisions_after,
 )
-from toolstore.tables import APPEND_ONLY
 
 _UNUSABLE: Final = frozenset(
     {
@@ -191,31 +190,6 @@ def translated_errors(database: Path, busy_seconds: float) -> Iterator[None]:
         raise _in_our_words(error.orig, database, busy_seconds) from error
     except sqlite3.Error as error:
         raise _in_our_words(error, database, busy_seconds) from error
-
-
-def structure_problems(connection: Connection) -> list[str]:
-    """What the database itself finds wrong with its pages, references and triggers."""
-    problems = [
-        str(row[0])
-        for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")
-        if row[0] != "ok"
-    ]
-    problems += [
-        f"a row of {row[0]} refers to one of {row[2]} that is missing"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-    ]
-    present = {
-        row[0]
-        for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='trigger'")
-    }
-    wanted = {
-        f"{table}_no_{action}"
-        for table in APPEND_ONLY
-        for action in ("update", "delete", "replace")
-    }
-    problems += [f"the trigger {name} is missing" for name in sorted(wanted - present)]
-    problems += [f"the trigger {name} is not ours" for name in sorted(present - wanted)]
-    return problems
 
 
 def _in_our_words(error: sqlite3.Error, database: Path, busy_seconds: float) -> Exception:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -16,6 +18,8 @@ from toolstore.blobs import as_bytes
 from toolstore.errors import StoreDamagedError
 from toolstore.models import Damage, Event
 
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
 
 class SignedLog:
     """The log held against everything that was ever signed of it."""
@@ -26,7 +30,8 @@ class SignedLog:
         self._hashes = {event.sequence: event.hash for event in events}
         self._of_version: dict[str, list[str]] = defaultdict(list)
         for event in events:
-            self._of_version[event.digest].append(event.hash)
+            if _DIGEST.fullmatch(event.digest):  # else it is damaged, and said to be
+                self._of_version[event.digest].append(event.hash)
         self.good: Checkpoint = NOTHING
         """The newest checkpoint that the log agrees with."""
 
@@ -57,32 +62,47 @@ class SignedLog:
                 yield Damage(where="checkpoint of this host", problem=error.what)
 
     def _checkpoints(self) -> Iterator[Damage]:
+        """Each is signed on the log as it is, and none was taken out, put in or moved."""
         table = tables.checkpoint.c
-        for number, content in self._connection.execute(
-            select(table.number, table.envelope).order_by(table.number)
-        ):
-            where = f"checkpoint {number}"
+        kept = self._connection.execute(
+            select(table.number, table.sequence, table.envelope).order_by(table.number)
+        )
+        reached, here = 0, set[bytes]()
+        for wanted, (number, sequence, stored) in enumerate(kept, 1):
+            where, content = f"checkpoint {number}", as_bytes(stored)
+            if number != wanted:
+                yield Damage(where=where, problem=f"it stands where number {wanted} must")
             try:
-                found = read_checkpoint(as_bytes(content), self._guard.ring)
+                found = read_checkpoint(content, self._guard.ring)
             except AttestationError as error:
                 yield Damage(where=where, problem=error.what)
                 continue
-            if self._hashes.get(found.sequence) != found.head:
-                yield Damage(
-                    where=where,
-                    problem=f"it was signed on another event {found.sequence} than the log has",
+            here = here if found.sequence == reached else set()
+            if sequence != found.sequence or found.sequence < reached or content in here:
+                problem = (
+                    f"it is kept as one of event {sequence}, is of event {found.sequence}, and "
+                    f"follows one of event {reached}"
                 )
-            elif found.sequence >= self.good.sequence:
-                self.good = found
+                yield Damage(where=where, problem=problem)
+            here.add(content)
+            reached = max(reached, found.sequence)
+            yield from self._on_the_log(where, found)
+
+    def _on_the_log(self, where: str, found: Checkpoint) -> Iterator[Damage]:
+        if self._hashes.get(found.sequence) != found.head:
+            problem = f"it was signed on another event {found.sequence} than the log has"
+            yield Damage(where=where, problem=problem)
+        elif found.sequence >= self.good.sequence:
+            self.good = found
 
     def _map(self) -> Iterator[Damage]:
         """What is kept of the map is what follows from the log."""
         table = tables.version_seal.c
         rows = self._connection.execute(select(table.version, table.bucket, table.seal))
         kept = {row.version: (row.bucket, row.seal) for row in rows}
-        for digest in sorted(kept.keys() | self._of_version.keys()):
-            wanted = (seals.bucket_of(digest), seals.fold(self._of_version.get(digest, ())))
-            if kept.get(digest) != wanted:
+        for digest in sorted(kept.keys() | self._of_version.keys(), key=str):
+            hashes = self._of_version.get(digest)
+            if hashes is None or kept.get(digest) != (seals.bucket_of(digest), seals.fold(hashes)):
                 yield Damage(where=f"seal {digest}", problem="it does not follow from the log")
         if not seals.is_whole(self._connection, self._of_version):
             yield Damage(where="tree of seals", problem="its nodes do not follow from the log")

@@ -30,9 +30,13 @@ T = TypeVar("T")
 
 _KEY: Final = "toolkiln.guard"
 _attestation = tables.attestation.c
-_ABOUT: Final = select(_attestation.version, _attestation.digest, _attestation.envelope).where(
-    _attestation.version.in_(bindparam("versions", expanding=True))
-)
+_ABOUT: Final = select(
+    _attestation.version,
+    _attestation.digest,
+    _attestation.envelope,
+    _attestation.kind,
+    _attestation.about,
+).where(_attestation.version.in_(bindparam("versions", expanding=True)))
 
 
 @dataclass(slots=True)
@@ -89,9 +93,11 @@ class Attested:
         self._root = "" if guard.maps_checked else guard.head(connection).states
         self._paths = None if guard.maps_checked else Paths.read(connection, digests)
         self._envelopes: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self._kept_as: dict[str, tuple[str, str]] = {}
         about = connection.execute(_ABOUT, {"versions": list(digests)})
-        for version, digest, envelope in about:
+        for version, digest, envelope, kind, of in about:
             self._envelopes[version][digest] = as_bytes(envelope)
+            self._kept_as[digest] = (kind, of)
 
     def envelopes(self, digest: str) -> Mapping[str, bytes]:
         """Those about one version, as kept."""
@@ -110,7 +116,15 @@ class Attested:
                     f"{kept.ref}: its events are not those that the last checkpoint signed",
                     Flaw.LOG,
                 )
-        chain = self._chains[kept.digest] = read_chain(kept, self._guard.ring.find)
+        chain = read_chain(kept, self._guard.ring.find)
+        for envelope in chain.envelopes:
+            if self._kept_as[envelope.digest] != (envelope.kind.value, envelope.about):
+                raise AttestationError(
+                    f"{kept.ref}: the statement {envelope.digest[:19]}… about "
+                    f"{envelope.kind.value} is kept as another",
+                    Flaw.ALTERED,
+                )
+        self._chains[kept.digest] = chain
         return chain
 
     def check_in_force(self, digest: str) -> None:

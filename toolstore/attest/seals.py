@@ -79,9 +79,9 @@ class Paths:
         wanted = {"buckets": buckets, "prefixes": above}
         for place, version, text in connection.execute(_PATHS, wanted):
             if version is None:
-                self._children[place] = text.split(" ")
-            else:
-                self._seals[place][version] = text
+                self._children[str(place)] = str(text).split(" ")
+            else:  # bytes, which SQLite lets in, become a text that gives another hash
+                self._seals[str(place)][str(version)] = str(text)
         if len(buckets) >= _ALL_FROM:
             nodes = connection.execute(_ALL_NODES)
             self._children = {prefix: children.split(" ") for prefix, children in nodes}
