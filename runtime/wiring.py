@@ -19,6 +19,7 @@ from runtime.analyzer import Analyzer
 from runtime.artefacts import ArtefactStore
 from runtime.budgets import Budget
 from runtime.catalog import SessionTools
+from runtime.corroboration import Corroborated, Corroboration
 from runtime.define_tool import DefineTool
 from runtime.equipment import Equipment
 from runtime.errors import ModelUnavailableError, UsageError
@@ -30,7 +31,7 @@ from runtime.models.base import ChatModel
 from runtime.models.factory import make_model
 from runtime.outcome import CallOutcome, DefinitionOutcome
 from runtime.profiles import read_profile
-from runtime.proving import Proof
+from runtime.proving import Proof, Prover
 from runtime.recorder import CallRecorder
 from runtime.review.desk import ReviewDesk
 from runtime.review.inbox import ReviewInbox
@@ -106,6 +107,12 @@ class Runtime:
             equipment=equipment,
             composition=self.loader.runner.composition,
             clock=_now,
+        )
+        self._corroboration = Corroboration(
+            Prover(self._analyzer, self.sandbox, equipment, self.loader.runner.composition),
+            store,
+            equipment,
+            _now,
         )
         self.desk = ReviewDesk(
             store=store,
@@ -191,6 +198,19 @@ class Runtime:
         """Run the trials of a stored version again; changes nothing."""
         version = await self.store.find(_parse(ref))
         return await self.admission.retest(version, on_event)
+
+    async def prove(
+        self, ref: str, *, on_event: AdmissionListener = ignore_progress
+    ) -> Corroborated:
+        """Prove a stored version once more, and vouch for it with the keys of this host.
+
+        Raises:
+            AccessRefusedError: The policy does not let this person; nothing ran.
+            SandboxError: The sandbox failed; nothing was kept.
+            ToolStoreError: The store failed, or the version was taken back; nothing was kept.
+        """
+        version = await self.store.find(_parse(ref))
+        return await self._corroboration.prove(version, await self.sandbox(), on_event)
 
     async def approve(
         self, ref: str, *, principal: str, shown_digest: str, comment: str = ""

@@ -13,7 +13,7 @@ from policies.decision import AdmissionRequest, Decision
 from policies.value import sha256_digest
 from policies.waivers import in_force
 from toolstore.attest.chain import Chain, Kept, read_chain
-from toolstore.attest.errors import NotInForceError
+from toolstore.attest.errors import Flaw, NotInForceError
 from toolstore.attest.thresholds import check_in_force
 from toolstore.bundlereader import BundleReading
 from toolstore.bundlereport import Line, Standing
@@ -131,7 +131,9 @@ def _thresholds(reading: BundleReading, chain: Chain, profile: PolicyProfile) ->
     try:
         check_in_force(chain, profile.signatures, reading.at)
     except NotInForceError as error:
-        return Line(part="thresholds", standing=Standing.MISSING, detail=error.reason)
+        # Too few hosts is a no that may become a yes elsewhere, where another one proves it.
+        standing = Standing.REFUSED if error.flaw is Flaw.MISSING else Standing.MISSING
+        return Line(part="thresholds", standing=standing, detail=error.reason)
     standing, words = Standing.HOLDS, f"as many keys vouch for it as {profile.name} wants"
     if any(each.key.keyid not in reading.trust.keys for each in chain.envelopes):
         standing, words = Standing.UNTRUSTED, f"{words}, if they are whose they say"

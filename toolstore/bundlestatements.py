@@ -37,14 +37,16 @@ def statement_lines(reading: BundleReading) -> Iterator[Line]:
 def _opened_lines(reading: BundleReading, opened: Sequence[Envelope]) -> Iterator[Line]:
     decisions = [value_digest(d.decision) for d in reading.details if d.decision is not None]
     approvals = {value_digest(d.approval) for d in reading.details if d.approval is not None}
+    proofs = {each.proof for each in reading.details if each.proof is not None}
     vouched: set[Check] = set()
     for envelope in opened:
         standing, detail = Standing.BROKEN, "it is about another version"
         if envelope.statement.digest == reading.bundle.digest:
             match envelope.predicate:
                 case EvidencePredicate() as predicate:
-                    standing, detail = _about_evidence(predicate, reading.bundle.evidence_digest)
-                    if standing is Standing.HOLDS:
+                    about = reading.bundle.evidence_digest
+                    standing, detail = _about_evidence(predicate, about, proofs)
+                    if predicate.evidence.sha256 == about:
                         vouched.update(predicate.parts)
                 case ReviewPredicate() as predicate:
                     standing, detail = _about_review(predicate, approvals)
@@ -75,10 +77,17 @@ def seal_line(reading: BundleReading, document: JsonObject) -> Line:
     return reading.line("seal", envelope, standing, detail)
 
 
-def _about_evidence(predicate: EvidencePredicate, evidence_digest: str) -> Said:
+def _about_evidence(
+    predicate: EvidencePredicate, evidence_digest: str, proofs: Collection[str]
+) -> Said:
     """What the linter or the sandbox said."""
     parts = (f"{check.value} {part.result.value}" for check, part in predicate.parts.items())
     words = f"{', '.join(parts).lower()}, by {predicate.producer}"
+    if predicate.evidence.sha256 in proofs:
+        return (
+            Standing.HOLDS,
+            f"{words}; a further proof; its evidence is not in this file",
+        )
     if predicate.evidence.sha256 != evidence_digest:
         return Standing.ASIDE, f"{words}; on earlier evidence that is not in this file"
     return Standing.HOLDS, words

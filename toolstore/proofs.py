@@ -47,13 +47,12 @@ class Proofs:
     ) -> ToolVersion:
         """Keep what another host found about this very version, in its own words.
 
-        `content` is its evidence, and `envelopes` are its statements about these bytes, by keys
-        that this store trusts.
+        `content` is its evidence, and of `envelopes` those are kept that are about these bytes, by
+        keys that this store trusts; nothing is where there is none.
 
         Raises:
             ToolNotFoundError: no version has this digest.
             TransitionError: it is about another version or text, or nobody can call that one.
-            AttestationError: a statement does not count here.
             KeysError: the store was opened without keys.
         """
         work = partial(_add, digest=digest, content=content, envelopes=envelopes)
@@ -78,7 +77,7 @@ def _add(
     if envelopes is not None:
         taken = notary.take_over(digest, sha256_digest(content), envelopes)
         if not taken:
-            return version  # they are there already
+            return version
     put_blobs(writer.connection, [content])
     detail = EventDetail(proof=sha256_digest(content), attestations=taken)
     reason = _HERE if envelopes is None else _ELSEWHERE

@@ -27,6 +27,7 @@ from runtime.cli.output import (
 
 if TYPE_CHECKING:
     from policies.evidence import Trial
+    from runtime.corroboration import Corroborated
     from runtime.proving import Proof
     from runtime.settings import Settings
     from toolstore.models import VerifyReport
@@ -66,6 +67,39 @@ async def _test(settings: Settings, ref: str) -> Proof:
     with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
             return await runtime.retest(ref, on_event=renderer.admission)
+
+
+def prove(ctx: typer.Context, ref: Ref, *, as_json: AsJson = False) -> None:
+    """Prove a version once more here, and sign what that found.
+
+    For a policy that wants several hosts ([signatures] in its file), or where the evidence has
+    grown too old. Exit code 1 if it does not hold here; nothing is kept then.
+    """
+    settings = settings_of(ctx)
+    done = run_async(_prove(settings, ref))
+    if as_json:
+        print_json(json_of(done))
+    else:
+        if done.findings:
+            from runtime.cli.render import findings_view  # noqa: PLC0415 - lists do without
+
+            print_rich(settings, findings_view(done.findings))
+        if done.proven:
+            say(f"{done.ref} holds here too: {done.runs} runs, signed with the keys of this host")
+        else:
+            reasons = "; ".join(done.reasons) or "what was found stands above"
+            say(f"{done.ref} does not hold here, and nothing was kept: {reasons}")
+    if not done.proven:
+        answer_no()
+
+
+async def _prove(settings: Settings, ref: str) -> Corroborated:
+    from runtime.cli.live import EventRenderer  # noqa: PLC0415 - lists do without
+    from runtime.wiring import open_runtime  # noqa: PLC0415 - same
+
+    with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
+        async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
+            return await runtime.prove(ref, on_event=renderer.admission)
 
 
 def verify(

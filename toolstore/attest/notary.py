@@ -23,7 +23,7 @@ from toolstore import logbook, tables
 from toolstore.attest import seals
 from toolstore.attest.checkpoints import sign_checkpoint
 from toolstore.attest.envelopes import open_envelope
-from toolstore.attest.errors import AttestationError, Flaw
+from toolstore.attest.errors import AttestationError
 from toolstore.attest.guard import Guard, guard_of
 from toolstore.blobs import as_bytes, read_blobs
 from toolstore.errors import StoreDamagedError
@@ -88,22 +88,22 @@ class Notary:
         return detail.model_copy(update={"attestations": (*taken, *made)}) if made else detail
 
     def take_over(self, digest: str, about: str, contents: Iterable[bytes]) -> tuple[str, ...]:
-        """Keep what other hosts signed of a version and the evidence `about` it; the digests.
+        """Keep what counts here of what other hosts signed; the digests of that.
 
-        Raises:
-            AttestationError: one is about something else, or does not count here.
+        That is what keys that are trusted here say of the version and the evidence `about` it.
         """
         taken = []
         for content in contents:
-            found = open_envelope(content, self._guard.ring.find)
-            if found.statement.digest != digest:
-                raise AttestationError("a statement is about another version", Flaw.WRONG_SUBJECT)
-            if found.kind not in PARTS_OF or found.about != about:
-                raise AttestationError("a statement is not about that evidence", Flaw.CHAIN)
-            if any(each.digest == found.digest for each in self._of(digest)):
+            try:
+                found = open_envelope(content, self._guard.ring.find)
+            except AttestationError:
                 continue
-            self._keep(digest, _Signed(found.kind, found.about, found.digest, None), content)
-            taken.append(found.digest)
+            if (found.statement.digest, found.about) != (digest, about):
+                continue
+            known = any(each.digest == found.digest for each in self._of(digest))
+            if found.kind in PARTS_OF and not known:
+                self._keep(digest, _Signed(found.kind, found.about, found.digest, None), content)
+                taken.append(found.digest)
         return tuple(taken)
 
     def complete(self, digest: str, name: str, details: Sequence[EventDetail]) -> tuple[str, ...]:
@@ -224,23 +224,20 @@ class Notary:
         found = self._signed.get(digest)
         if found is None:
             table = tables.attestation.c
-            query = select(table.kind, table.about, table.digest, table.envelope).where(
-                table.version == digest
-            )
-            found = self._signed[digest] = [
-                _Signed(
-                    Kind(row.kind),
-                    row.about,
-                    row.digest,
-                    self._review(as_bytes(row.envelope)) if row.kind == Kind.REVIEW else None,
-                )
-                for row in self._connection.execute(query)
-            ]
+            query = select(table.envelope).where(table.version == digest)
+            opened = map(self._opened, map(as_bytes, self._connection.scalars(query)))
+            found = self._signed[digest] = [each for each in opened if each is not None]
         return found
 
-    def _review(self, content: bytes) -> ReviewPredicate | None:
-        predicate = open_envelope(content, self._guard.ring.find).predicate
-        return predicate if isinstance(predicate, ReviewPredicate) else None
+    def _opened(self, content: bytes) -> _Signed | None:
+        """What an envelope says; None for one that does not count, which the next load refuses."""
+        try:
+            found = open_envelope(content, self._guard.ring.find)
+        except AttestationError:
+            return None
+        said = found.predicate
+        review = said if isinstance(said, ReviewPredicate) else None
+        return _Signed(found.kind, found.about, found.digest, review)
 
     def _evidence_of(self, digest: str) -> str | None:
         """The evidence that a version stands on, after what is being written."""

@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "diff": toolviews.diff,
     "channels": toollists.channels,
     "test": toolchecks.retest,
+    "prove": toolchecks.prove,
     "verify": toolchecks.verify,
     "export": exchange.export,
     "import": exchange.import_,
