@@ -1,6 +1,6 @@
 """What the tool store costs with many tools in it, on SQLite and on PostgreSQL.
 
-    python benchmarks/store.py [--tools 10000] [--repeats 20] [--json FILE]
+    python benchmarks/store.py [--tools 10000] [--repeats 20] [--signed] [--json FILE]
 
 Medians. `wall` is what somebody waits, and says as much about the machine's other work;
 `cpu` is the processor time of this process, or of the whole child process for the rows that
@@ -35,6 +35,7 @@ from factories import make_submission
 from postgres_server import PostgresServer, find_programs
 from storekit import bulk_submission, fill
 
+from toolstore.attest.keys import KeyRing
 from toolstore.copying import copy_rows
 from toolstore.files import DATABASE_NAME
 from toolstore.index import database_at
@@ -58,6 +59,20 @@ QUERIES = {
     "find, one word of every tenth": "matrix",
     "find, words that all have": "a number in a way",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is to be measured."""
+
+    tools: int
+    repeats: int
+    keys: KeyRing | None
+
+    async def open(self, location: Path | str) -> ToolStore:
+        """The store, with keys where it is signed."""
+        seen = None if self.keys is None else self.keys.folder.parent / "checkpoints"
+        return await ToolStore.open(location, keys=self.keys, seen=seen)
 
 
 BASELINE = "one row by its key, driver alone"
@@ -116,9 +131,10 @@ def measure_process(what: str, repeats: int, arguments: list[str], home: Path) -
 
 
 async def in_process(
-    database: str, location: Path | str, tools: int, repeats: int, ask: Callable[[], object]
+    database: str, location: Path | str, given: Given, ask: Callable[[], object]
 ) -> list[Row]:
     """Everything that runs inside a session."""
+    tools, repeats = given.tools, given.repeats
     middle = bulk_submission(tools // 2).source.name
     few = max(repeats // 10, 1)
     rows: list[Row] = []
@@ -130,11 +146,11 @@ async def in_process(
         return ask()
 
     async def open_and_close() -> None:
-        await (await ToolStore.open(location)).close()
+        await (await given.open(location)).close()
 
     await row(BASELINE, repeats * 10, baseline)
     await row("open and close", repeats, open_and_close)
-    async with await ToolStore.open(location) as store:
+    async with await given.open(location) as store:
 
         async def heads() -> None:
             for _ in range(1000):
@@ -224,13 +240,13 @@ def postgres() -> Iterator[str | None]:
             server.stop()
 
 
-def on_sqlite(folder: Path, tools: int, repeats: int) -> list[Row]:
+def on_sqlite(folder: Path, given: Given) -> list[Row]:
     """Measure the store in `folder`, whole processes as well."""
     listing = [sys.executable, "-m", "runtime", "tools", "list"]
     quick = [sys.executable, "-c", LIST, str(folder)]
-    few = max(repeats // 4, 1)
+    few = max(given.repeats // 4, 1)
     with sqlite_row(folder) as ask:
-        rows = asyncio.run(in_process("sqlite", folder, tools, repeats, ask))
+        rows = asyncio.run(in_process("sqlite", folder, given, ask))
     return [
         *rows,
         measure_process("toolkiln tools list", few, listing, folder.parent),
@@ -243,7 +259,7 @@ async def _listed(folder: Path) -> object:
     return summaries_sync(folder)
 
 
-def on_postgres(folder: Path, tools: int, repeats: int) -> tuple[list[Row], str | None]:
+def on_postgres(folder: Path, given: Given) -> tuple[list[Row], str | None]:
     """Put what is in `folder` into a database and measure; and the version of the server."""
     with postgres() as url:
         if url is None:
@@ -253,16 +269,22 @@ def on_postgres(folder: Path, tools: int, repeats: int) -> tuple[list[Row], str 
         with (
             source.connect(writes=False) as taken,
             taken.begin(),
-            target.connect(writes=True) as given,
-            given.begin(),
+            target.connect(writes=True) as written,
+            written.begin(),
         ):
-            copy_rows(taken, given, lambda _what, _done, _count: None)
-            target.after_bulk(given)
+            copy_rows(taken, written, lambda _what, _done, _count: None)
+            target.after_bulk(written)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")  # what the server does by itself within minutes
             version = str(connection.info.parameter_status("server_version"))
         with postgres_row(url) as ask:
-            return asyncio.run(in_process("postgresql", url, tools, repeats, ask)), version
+            return asyncio.run(in_process("postgresql", url, given, ask)), version
+
+
+async def sign(folder: Path, given: Given) -> None:
+    """Vouch for everything in the store."""
+    async with await given.open(folder) as store:
+        await store.signatures.sign(actor="benchmark")
 
 
 def main() -> None:
@@ -271,15 +293,21 @@ def main() -> None:
     parser.add_argument("--tools", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
-    given = parser.parse_args()
+    parser.add_argument("--signed", action="store_true", help="sign it first; 4 ms a tool")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "store"
-        fill(folder, given.tools)
+        fill(folder, arguments.tools)
+        keys = KeyRing(Path(home) / "keys") if arguments.signed else None
+        given = Given(arguments.tools, arguments.repeats, keys)
+        if arguments.signed:
+            asyncio.run(sign(folder, given))
         # The server first: measuring adds a few tools.
-        more, server = on_postgres(folder, given.tools, given.repeats)
-        rows = [*on_sqlite(folder, given.tools, given.repeats), *more]
+        more, server = on_postgres(folder, given)
+        rows = [*on_sqlite(folder, given), *more]
     print(
-        f"{given.tools} tools; Python {platform.python_version()}, "
+        f"{given.tools} tools, {'signed' if arguments.signed else 'not signed'}; "
+        f"Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server or 'not installed'}"
     )
     base = {row.database: row.wall_ms for row in rows if row.what == BASELINE}
@@ -287,15 +315,16 @@ def main() -> None:
     for row in rows:
         name, ratio = f"{row.database}: {row.what}", row.wall_ms / base[row.database]
         print(f"{name:44}{row.wall_ms:12.3f}{row.cpu_ms:12.3f}{ratio:10.0f}{row.repeats:6}")
-    if given.json is not None:
+    if arguments.json is not None:
         document = {
             "tools": given.tools,
+            "signed": arguments.signed,
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
             "postgresql": server,
             "rows": [{**asdict(row), "ratio": row.wall_ms / base[row.database]} for row in rows],
         }
-        given.json.write_text(json.dumps(document, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":
