@@ -236,6 +236,8 @@ def parse_bundle(content: bytes) -> tuple[AnyBundle, JsonObject]:
         if not isinstance(document, dict):
             raise BundleError("it is no JSON object")
         bundle = _ANY.validate_python(document)
+        if isinstance(bundle, SignedBundle) and not _seal_is_as_written(bundle, document):
+            raise BundleError("its seal is not in the form and at the place that `export` writes")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
@@ -243,6 +245,14 @@ def parse_bundle(content: bytes) -> tuple[AnyBundle, JsonObject]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"it is no JSON document ({error})") from error
     return bundle, document
+
+
+def _seal_is_as_written(bundle: SignedBundle, document: JsonObject) -> bool:
+    """Whether the one part that the seal is not about has the one form of it."""
+    seal = None if bundle.seal is None else json.loads(bundle.seal.content)
+    return canonical_json(document) == canonical_json(
+        {**{name: part for name, part in document.items() if name != "seal"}, "seal": seal}
+    )
 
 
 def read_bundle(content: bytes) -> AnyBundle:

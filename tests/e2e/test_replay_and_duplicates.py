@@ -12,6 +12,7 @@ import pytest
 from toolmaking import adder, asks, says
 
 from policies.outcomes import Outcome
+from policies.permissions import Permissions
 from policies.replay import Difference, InputOrigin
 from policies.source import Example, ToolSource
 from runtime.events import CallFinished, RequestStarted
@@ -127,6 +128,19 @@ async def test_generated_inputs_make_up_for_calls_that_nobody_recorded(runtime: 
     assert changed.evidence.replay is not None
     assert changed.evidence.replay.differences
     assert [f.rule for f in changed.findings] == ["TR401"]
+
+
+@pytest.mark.heavy
+async def test_what_a_look_at_coverage_calls_is_not_recorded(runtime: Runtime):
+    await runtime.define_tool(adder("plus_two", 2))
+    caller = adder("plus_four", 4, spelling='call_tool("plus_two", a=a) + {} - 2').model_copy(
+        update={"permissions": Permissions(tools=("plus_two",))}
+    )
+    waiting = await runtime.define_tool(caller)
+    item = await runtime.desk.item(str(waiting.ref), reader="ada")
+    assert item.coverage is not None
+    assert item.coverage.runs > 0
+    assert await calls_of(runtime, "plus_two") == []
 
 
 async def test_a_tool_that_is_there_is_the_answer(runtime: Runtime):

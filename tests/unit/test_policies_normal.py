@@ -227,7 +227,7 @@ def retold(chance: random.Random) -> str:
     return "\n".join(line + chance.choice(remarks) for line in lines)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False))
 def test_the_same_tool_in_other_words_has_the_same_form(chance: random.Random):
     assert form(retold(chance)) == form(TOLD)

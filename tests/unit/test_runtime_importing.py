@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-import pytest
 from factories import make_source, make_submission
 
 from policies.permissions import Permissions
@@ -16,17 +15,10 @@ from toolstore.store import ToolStore
 LOCAL = files("policies").joinpath("profiles/local.toml").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("permissions", "said"),
-    [
-        (Permissions(hosts=("https://api.example.com/",)), "api.example.com"),
-        (Permissions(packages=("numpy",)), "numpy"),
-        (Permissions(secrets=("API_KEY",)), "API_KEY"),
-    ],
-)
-async def test_what_is_not_granted_here_is_named_and_nothing_runs(
-    tmp_path: Path, permissions: Permissions, said: str
-):
+async def test_what_is_not_granted_here_is_named_and_nothing_runs(tmp_path: Path):
+    permissions = Permissions(
+        hosts=("https://api.example.com/",), packages=("numpy",), secrets=("API_KEY",)
+    )
     source = make_source().model_copy(update={"permissions": permissions})
     async with await ToolStore.open(tmp_path / "elsewhere") as elsewhere:
         version = await elsewhere.admit(make_submission(source=source), actor="eve")
@@ -39,5 +31,5 @@ async def test_what_is_not_granted_here_is_named_and_nothing_runs(
         assert await runtime.store.summaries() == ()
 
     assert not outcome.admitted
-    assert said in outcome.to_text()
+    assert all(name in outcome.to_text() for name in ("api.example.com", "numpy", "API_KEY"))
     assert outcome.ref is None

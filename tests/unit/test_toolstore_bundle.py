@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from exporters import NOW, POLICY, Exported, Exporter
 from factories import NOON, allowed, make_submission
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from policies.value import JsonObject, canonical_json
 from toolstore import bundle as bundles
@@ -238,6 +239,86 @@ def test_a_changed_bundle_says_what_is_wrong(
 
         assert report.verdict is Verdict.BROKEN
         assert part in {line.part for line in report.problems}
+
+
+def objects_in(
+    value: JsonValue, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str | int, ...]]:
+    """Where objects of more than one field are."""
+    if isinstance(value, dict) and len(value) > 1:
+        yield path
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, each in inner:
+        yield from objects_in(each, (*path, key))
+
+
+def test_fields_have_one_order(exported: Exported):
+    for path in objects_in(json.loads(exported.content)):
+        document = json.loads(exported.content)
+        found = document
+        for key in path:
+            found = found[key]
+        first = next(iter(found))
+        found[first] = found.pop(first)
+
+        report = exported.report(canonical_json(document) + b"\n")
+
+        assert report.verdict is Verdict.BROKEN, path
+
+
+def test_the_seal_is_the_last_part(exported: Exported):
+    document = json.loads(exported.content)
+    moved = {"seal": document.pop("seal"), **document}
+    assert exported.report(canonical_json(moved)).verdict is Verdict.BROKEN
+
+
+@pytest.mark.heavy
+def test_every_changed_byte_is_found(exported: Exported):
+    content = bytearray(exported.content)
+    for position in range(len(content) - 1):
+        bit = 1 << position % 8
+        content[position] ^= bit
+        assert exported.report(bytes(content)).verdict is Verdict.BROKEN, position
+        content[position] ^= bit
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "9" * 4_000,
+        "-" + "9" * 4_000,
+        "1e308",
+        "1E400",
+        "-0.0",
+        "0.1000000000000000055511151231257827",
+        "[" * 200 + "]" * 200,
+        "[" * 5_000 + "]" * 5_000,
+        '{"a":' * 900 + "1" + "}" * 900,
+        '"' + "\\u0000" * 50 + '"',
+        '"\\ud83d"',
+    ],
+    ids=lambda text: text[:12],
+)
+@pytest.mark.parametrize("place", ["value", "arguments"])
+def test_hostile_numbers_and_depths_end_in_an_answer(exported: Exported, hostile: str, place: str):
+    """Where any JSON may stand: in what a trial was given and made of it."""
+    document = json.loads(exported.content)
+    document["evidence"]["trials"][0][place] = {"here": "here"}
+    mark = b'{"here":"here"}'
+    instead = hostile if place == "value" else '{"number":' + hostile + "}"
+    content = canonical_json(document).replace(mark, instead.encode(), 1)
+
+    report = exported.report(content)
+
+    assert report.verdict is Verdict.BROKEN
+    with pytest.raises(BundleError):
+        read_bundle(content.replace(b'"digest":"sha256:', b'"digest":"sha257:', 1))
 
 
 def test_base64_has_one_spelling(exported: Exported):
