@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -29,22 +31,40 @@ WIDE: Final = 80
 
 
 def wrap(line: Line, width: int) -> list[Line]:
-    """`line` in rows of at most `width` columns: whole, for nothing may hide at the end of one."""
-    rows: list[Line] = [[]]
+    """`line` in rows of at most `width` columns: whole, for nothing may hide at the end of one.
+
+    A row ends behind a space where one stands in its second half.
+    """
+    rows: list[Line] = []
+    row: list[tuple[Style, str, int]] = []
     used = 0
     for style, text in line:
-        piece = ""
         for character in text.replace("\t", " " * TAB_STOPS):
             cells = get_cwidth(character)
             if used + cells > width:
-                rows[-1].append((style, piece))
-                rows.append([])
-                piece, used = "", 0
-            piece += character
+                end = _end(row, width)
+                rows.append(_grouped(row[:end]))
+                row = row[end:]
+                used = sum(each for _, _, each in row)
+            row.append((style, character, cells))
             used += cells
-        if piece:
-            rows[-1].append((style, piece))
-    return rows
+    return [*rows, _grouped(row)]
+
+
+def _end(row: Sequence[tuple[Style, str, int]], width: int) -> int:
+    """Where to break a full row."""
+    for end in range(len(row), width // 2, -1):
+        if row[end - 1][1] == " ":
+            return end
+    return len(row)
+
+
+def _grouped(row: Iterable[tuple[Style, str, int]]) -> Line:
+    """Neighbours of one style in one piece."""
+    return [
+        (style, "".join(character for _, character, _ in same))
+        for style, same in groupby(row, key=itemgetter(0))
+    ]
 
 
 def packed(pieces: Iterable[Fragment], width: int) -> list[Line]:

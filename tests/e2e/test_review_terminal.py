@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from factories import make_submission, needs_review
-from terminal import terminal
+from terminal import CTRL_C, terminal
 from vtscreen import FullScreen
 
 from policies.config import load_profile
@@ -125,3 +127,64 @@ def test_without_a_terminal_the_queue_is_listed(environment: Mapping[str, str]) 
         "triple@1",
         "uncle@1",
     ]
+
+
+async def test_a_narrow_terminal_without_colour_loses_nothing(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    review = [sys.executable, "-m", "runtime", "review", "--as", "bob"]
+    environment |= {"NO_COLOR": "1"}
+    with terminal(review, environment, rows=20, columns=40) as program:
+        screen = FullScreen(program, rows=20, columns=40)
+        for words in ("triple@1", "Double", "r read again", "q quit"):  # two rows a version
+            screen.wait_for(words)
+        screen.type("\r")
+        for words in ("7 history", "1 summary", "PgUp PgDn", "x reject", "b back", "no packages"):
+            screen.wait_for(words)
+        screen.type(" ")
+        screen.wait_for("somebody must")
+        screen.type("3")
+        screen.wait_for("\\u202e")
+        screen.type("a")
+        for words in (
+            "approve double@2; a comment",
+            "Ctrl-S scope: stable",
+            "Ctrl-E counts for good",
+        ):
+            screen.wait_for(words)
+        screen.type("\x13\x13")
+        screen.wait_for("Ctrl-S scope: session")
+        screen.type(CTRL_C)  # leaves the vote, not the desk
+        screen.wait_for("n next")
+        screen.type("x\r")
+        screen.wait_for("say why: the reason is kept in the log")
+        screen.wait_for("goes to the session that wrote")
+        screen.resize(rows=24, columns=100)
+        screen.wait_for("1 summary  2 diff  3 source  4 trials  5 coverage  6 standing  7 history")
+        screen.type("6")
+        screen.wait_for("versions and channels")
+        screen.wait_for("double@1  approved for stable")
+        screen.type(CTRL_C)
+        assert program.wait_for_end() == 0
+
+    colours = re.findall(rb"\x1b\[[0-9;]*m", program.raw)
+    assert not [each for each in colours if re.search(rb"[\[;](3[0-8]|4[0-8]|9\d|10\d)[;m]", each)]
+    for acting in (b"\x1b]0;own", "\u202e".encode()):
+        assert acting not in program.raw
+    async with await ToolStore.open(tmp_path / "store", keys=KeyRing(tmp_path / "keys")) as store:
+        assert (await store.find(ToolRef(name="double", sequence=2))).state.value == "quarantined"
+
+
+def test_what_waits_is_a_document_for_scripts(environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "review", "--json"],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    names = [(each["name"], each["sequence"]) for each in json.loads(done.stdout)]
+    assert names == [("double", 2), ("triple", 1), ("uncle", 1)]

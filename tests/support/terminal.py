@@ -43,6 +43,10 @@ class Terminal:
         """Press keys."""
         os.write(self.handle, keys.encode())
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Make it another size; the kernel tells the program."""
+        fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     def wait_for(self, words: str) -> None:
         """Go on when `words` appear after what was waited for last."""
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -33,6 +33,13 @@ class FullScreen:
         """Press keys."""
         self.terminal.type(keys)
 
+    def resize(self, *, rows: int, columns: int) -> None:
+        """Make it another size; the program is told by a signal, and draws all of it anew."""
+        self._take()
+        self._rows, self._columns = rows, columns
+        self._cells = [[" "] * columns for _ in range(rows)]
+        self.terminal.resize(rows, columns)
+
     def wait_for(self, words: str) -> None:
         """Go on when `words` stand on the screen."""
         deadline = time.monotonic() + PATIENCE_SECONDS
