@@ -105,20 +105,31 @@ def _signature_remarks(profile: PolicyProfile) -> Iterator[Remark]:
             "signatures.properties",
             "there are no generated runs (evidence.property_runs is 0) to vouch for",
         )
-    if wanted.person_keys > admission.approvers:
+    if wanted.replay and not (profile.replay.runs or profile.replay.at_least):
         yield _remark(
             RemarkKind.ALLOWS_NOTHING,
-            "signatures.person_keys",
-            f"{wanted.person_keys} people's keys are wanted, and admission.approvers asks "
-            f"{admission.approvers}: what is approved cannot be called",
+            "signatures.replay",
+            "nothing is run beside the version before (replay.runs and replay.at_least are 0)",
         )
-    elif wanted.person_keys and admission.automatic_levels and admission.review != "always":
-        yield _remark(
-            RemarkKind.SHADOWED,
-            "admission.automatic_levels",
-            "what is admitted without a person has no person's key, which "
-            "signatures.person_keys wants: it cannot be called",
-        )
+    for key, count, whose in (
+        ("person_keys", wanted.person_keys, "people's keys"),
+        ("review", wanted.review, "keys of reviews"),
+    ):
+        if count > admission.approvers:
+            yield _remark(
+                RemarkKind.ALLOWS_NOTHING,
+                f"signatures.{key}",
+                f"{count} {whose} are wanted, and admission.approvers asks "
+                f"{admission.approvers}: what is approved cannot be called",
+            )
+        elif count and admission.automatic_levels and admission.review != "always":
+            yield _remark(
+                RemarkKind.SHADOWED,
+                "admission.automatic_levels",
+                f"what is admitted without a person has no key of a review, which "
+                f"signatures.{key} wants: it cannot be called",
+            )
+            return  # once is enough
 
 
 def _grant_remarks(profile: PolicyProfile) -> Iterator[Remark]:

@@ -115,6 +115,13 @@ SECRET = '[secrets.KEY]\nhosts = ["https://example.com/"]\nheader = "X-Key"'
         (("[run]", f"[network]\n{HOSTS}\n[run]"), "network.allow"),
         (("[run]", "[signatures]\nperson_keys = 2\n[run]"), "signatures.person_keys"),
         (("[run]", "[signatures]\nperson_keys = 1\n[run]"), "admission.automatic_levels"),
+        (("[run]", "[signatures]\nreview = 2\n[run]"), "signatures.review"),
+        (("[run]", "[signatures]\nreview = 1\n[run]"), "admission.automatic_levels"),
+        (
+            ("[run]", "[replay]\nruns = 0\nat_least = 0\n[signatures]\nreplay = 1\n[run]"),
+            "signatures.replay",
+        ),
+        (("[run]", "[signatures]\nlint = 2\nexamples = 2\n[run]"), ""),
         (
             (
                 GENERATED,
@@ -132,6 +139,13 @@ def test_settings_without_effect_are_odd(change: tuple[str, str], where: str):
     found = check_policy(load_profile(LOCAL.replace(*change), origin="mine.toml"))
 
     assert [each.where for each in found.remarks] == ([where] if where else [])
+
+
+def test_a_comparison_with_the_version_before_is_made_by_one_host_alone():
+    text = LOCAL.replace("[run]", "[signatures]\nreplay = 2\n[run]")
+
+    with pytest.raises(PolicyConfigError, match=r"signatures\.replay: .*less than or equal to 1"):
+        load_profile(text, origin="mine.toml")
 
 
 def test_a_mistake_in_a_policy_file_is_told_with_its_line():
