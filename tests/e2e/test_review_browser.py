@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from reviewbrowser import CHROMIUM, DRIVER, Server, chromium, resize
-from reviewing import changed_tool, files_tool, hostile_tool
+from reviewing import canary_tool, changed_tool, files_tool, hostile_tool
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -72,6 +72,23 @@ def test_a_changed_tool_is_approved_in_three_actions(browser: Chrome, server: Se
     assert "parse_price@2 is approved" in find(browser, ".notice").text
     assert state_of(server, "parse_price@2") is Lifecycle.APPROVED
     assert complaints(browser) == []
+
+
+def test_a_tool_is_read_and_rejected_without_script(browser: Chrome, server: Server):
+    server.add(canary_tool)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        sign_in(browser, server)
+        find(browser, ".queue .tool a").click()
+        find(browser, "[aria-labelledby=h-history] summary").click()
+        assert "approved, canary at 0.1" in find(browser, ".log").text
+        find(browser, "input[value=reject]").click()
+        find(browser, "#reason").send_keys("too clever")
+        find(browser, ".decision button.main").click()
+        assert "parse_price@3 is rejected" in find(browser, ".notice").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert state_of(server, "parse_price@3") is Lifecycle.REVOKED
 
 
 def test_everything_works_with_the_keyboard_alone(browser: Chrome, server: Server):
