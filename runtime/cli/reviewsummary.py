@@ -70,7 +70,8 @@ def summary_lines(item: ReviewItem) -> Iterator[Line]:
     yield fact("replaces", styled(item.before) if item.before else [(Style.PLAIN, "nothing")])
     yield fact("changed", _changed(item))
     if item.behaviour is not None:
-        style = Style.CARE if item.behaviour.differences else Style.GOOD
+        compared = Style.GOOD if item.behaviour.inputs else Style.FAINT
+        style = Style.CARE if item.behaviour.differences else compared
         yield fact("behaviour", styled(item.behaviour.summary, style))
     yield from _nearest(item)
     yield fact("used by", _users(item))

@@ -28,6 +28,7 @@ from runtime.review.views import (
     behaviour_view,
     finding_views,
     oddities,
+    overtaken_words,
     people_of,
     source_view,
     trial_views,
@@ -122,7 +123,7 @@ class Assembly:
             others=others_views(await store.exchange.words(version)),
             history=history_lines(events, siblings),
             earlier_votes=vote_views(mine, now),
-            warnings=oddities(version, parts),
+            warnings=(*overtaken_words(version, before), *oddities(version, parts)),
         )
 
     async def _before(self, version: ToolVersion) -> ToolVersion | None:

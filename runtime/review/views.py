@@ -26,7 +26,7 @@ from runtime.review.parts import (
     VoteView,
 )
 from toolstore.events import EventDetail, EventType
-from toolstore.models import Event, ToolVersion
+from toolstore.models import STABLE, Event, Lifecycle, ToolVersion
 
 VALUE_CHARACTERS: Final = 2_000
 """Of one value or output; the evidence has all of it."""
@@ -169,6 +169,19 @@ def waits_since(version: ToolVersion, events: Iterable[Event]) -> datetime:
         if event.from_state is not event.to_state:
             since = event.at
     return since
+
+
+def overtaken_words(version: ToolVersion, before: ToolVersion | None) -> tuple[str, ...]:
+    """That it was run beside another version than the one that it would replace by now."""
+    waits = version.state is Lifecycle.QUARANTINED
+    if not waits or before is None or before.place != STABLE:
+        return ()
+    replay = version.evidence.replay
+    if replay is not None and replay.predecessor == before.digest:
+        return ()
+    beside = "no other version" if replay is None else replay.predecessor_ref
+    words = f"its behaviour was compared with {beside}, and callers get {before.ref} by now"
+    return (str(mark_text(words)),)
 
 
 def oddities(version: ToolVersion, diff: Iterable[DiffPart]) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from factories import make_evidence, make_schema, make_source
+from factories import make_evidence, make_schema, make_source, make_submission, needs_review
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,8 @@ from policies.replay import Answer, Difference, InputOrigin, Replay
 from policies.upgrades import BehavesAsBefore
 from policies.value import sha256_digest
 from runtime.beside import MOST_SHOWN, difference_of, run_of, without_bodies
+from runtime.review.views import overtaken_words
+from toolstore.store import ToolStore
 
 JSON = st.recursive(
     st.none()
@@ -181,3 +185,21 @@ def _texts(value: object) -> str:
             return "".join(f"{key}\n{_texts(each)}" for key, each in value.items())
         case _:
             return ""
+
+
+async def test_a_reviewer_hears_that_another_version_came_since_it_was_compared(tmp_path: Path):
+    def text(number: int) -> str:
+        return f"def double(number: int) -> int:\n    return number * 2 + {number} - {number}\n"
+
+    async with await ToolStore.open(tmp_path) as store:
+        first = await store.admit(make_submission(), actor="ada")
+        beside = Replay(predecessor=first.digest, predecessor_ref=str(first.ref))
+        waiting = make_submission(code=text(1), decision=needs_review("look"))
+        evidence = waiting.evidence.model_copy(update={"replay": beside})
+        upgrade = await store.admit(waiting.model_copy(update={"evidence": evidence}), actor="ada")
+        assert overtaken_words(upgrade, first) == ()
+        second = await store.admit(make_submission(code=text(2)), actor="ada")
+
+    (words,) = overtaken_words(upgrade, second)
+    assert "compared with double@1, and callers get double@3 by now" in words
+    assert overtaken_words(second, upgrade) == ()
