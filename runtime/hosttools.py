@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ import docstring_parser
 import pydantic
 import pydantic_core
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 
 from policies.value import JsonObject
 from runtime.errors import UsageError
@@ -25,6 +28,7 @@ from runtime.tools import CallContext, ToolAnswer
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 MAX_ERROR_CHARACTERS = 2_000
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Function = Callable[..., Any]
 _T = TypeVar("_T")
@@ -84,18 +88,30 @@ class HostTool:
         Raises:
             UsageError: The signature cannot be offered to a model.
         """
+        _refuse_what_is_no_function(function)
         self._function = function
         self._timeout_seconds = timeout_seconds
         self._is_async = inspect.iscoroutinefunction(function)
         self._executor = DaemonThreads()
         name = name or function.__name__
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for a host tool: providers take 1 to 64 letters, digits, "
+                "'_' and '-' of ASCII. Pass name=..."
+            )
         docstring = docstring_parser.parse(inspect.getdoc(function) or "")
         self._parameters = _parameters(function, name, namespace or {})
         descriptions = {param.arg_name: param.description for param in docstring.params}
         try:
             self._model = _arguments_model(name, self._parameters, descriptions)
-            schema = self._model.model_json_schema()
-        except (pydantic.PydanticUserError, TypeError) as error:
+            schema = self._model.model_json_schema(schema_generator=_WireSchema)
+            _require_json(schema)
+        except (
+            pydantic.PydanticUserError,
+            pydantic_core.SchemaError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise UsageError(
                 f"the parameters of host tool {name!r} cannot be described as JSON Schema: {error}"
             ) from error
@@ -135,7 +151,9 @@ class HostTool:
         if self._is_async:
             return await call()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _without_stop_iteration, call)
+        value = await loop.run_in_executor(self._executor, _without_stop_iteration, call)
+        # An async function behind a decorator that is none itself.
+        return await value if inspect.isawaitable(value) else value
 
     def _bind(self, arguments: JsonObject, context: CallContext) -> Callable[[], Any]:
         """The function with its converted arguments, ready to run."""
@@ -225,12 +243,46 @@ def tool(
     return decorate if function is None else decorate(function)
 
 
+def _refuse_what_is_no_function(function: Function) -> None:
+    """Refuse what has no signature to read, or no one answer to a call."""
+    if not inspect.isroutine(function):
+        raise UsageError(
+            f"{_cut(repr(function), 200)} is no function, so it cannot become a host tool: "
+            "write a function with annotations and a docstring that calls it."
+        )
+    if inspect.isasyncgenfunction(function):
+        raise UsageError(
+            f"host tool {function.__name__!r} is an async generator, and a call has one answer: "
+            "return a list of what it yields."
+        )
+
+
+class _WireSchema(GenerateJsonSchema):
+    """Leaves out defaults that JSON cannot hold; the function has them all the same."""
+
+    ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
+
+    def encode_default(self, dft: Any) -> Any:
+        """The default as JSON."""
+        value = super().encode_default(dft)
+        try:
+            _require_json(value)
+        except ValueError as error:
+            raise pydantic_core.PydanticSerializationError(str(error)) from error
+        return value
+
+
+def _require_json(value: object) -> None:
+    """Raise ValueError unless JSON in UTF-8 holds `value`: no infinity, no half character."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+
+
 def _parameters(
     function: Function, name: str, namespace: Mapping[str, object]
 ) -> tuple[inspect.Parameter, ...]:
     try:
         hints = get_type_hints(function, localns=dict(namespace), include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise UsageError(
             f"an annotation of host tool {name!r} cannot be read: {error}. "
             "Define the type in the function's module."

@@ -70,11 +70,20 @@ class _Usage(_Shape):
     completion_tokens_details: _OutputDetails | None = None
 
 
+class _Error(_Shape):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    code: str | None = None
+    message: str | None = None
+
+
 class _Answer(_Shape):
     """A chunk of a stream, or the whole completion."""
 
     choices: tuple[_Choice, ...] | None = None
     usage: _Usage | None = None
+    error: _Error | None = None
+    """What a server in between says under HTTP 200 when the provider behind it failed."""
 
 
 def tool_json(tool: WireTool) -> JsonObject:
@@ -125,7 +134,7 @@ def _readable(arguments: str) -> str:
     """Arguments that a server can read back: some parse them, and refuse what is not JSON."""
     try:
         parsed = json.loads(arguments.strip() or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
         return arguments.strip() or "{}"
@@ -153,12 +162,15 @@ class ChatAnswer:
         """Take one chunk or the whole completion; gives what it adds.
 
         Raises:
-            BrokenAnswerError: It has not the shape of either.
+            BrokenAnswerError: It says that the answer failed, or has not the shape of either.
         """
         try:
             answer = _Answer.model_validate(data)
         except ValidationError as error:
             raise BrokenAnswerError(f"not a chat completion: {_first_problem(error)}") from None
+        if answer.error is not None:
+            said = answer.error.message or "the answer failed"
+            raise BrokenAnswerError(f"the provider gave up: {said}", code=answer.error.code or "")
         if answer.usage is not None:
             self._usage = _usage(answer.usage)
         for choice in answer.choices or ():

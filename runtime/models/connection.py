@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from policies.value import JsonObject
 from runtime.errors import ModelError, ModelUnavailableError
@@ -20,6 +21,8 @@ from runtime.models.retries import Failure, RetryPolicy
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Connection:
                         yield event
             except BrokenAnswerError as error:
                 failure = failure_of_answer(error, model)
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                 failure = failure_of_answer(BrokenAnswerError(f"not JSON: {error}"), model)
             except openai.OpenAIError as error:
                 failure = failure_of_request(error, model, self.base_url)
@@ -90,7 +93,8 @@ class Connection:
 
         client = await self._ready()
         limits = Timeout(self._timeouts.answer_seconds, connect=self._timeouts.connect_seconds)
-        return await client.post(path, body=body, cast_to=object, options={"timeout": limits})
+        send = partial(client.post, path, cast_to=object, options={"timeout": limits})
+        return await _sent(send, body)
 
     async def events(self, path: str, body: JsonObject) -> AsyncGenerator[object, None]:
         """The events of one streamed answer, as JSON.
@@ -102,9 +106,10 @@ class Connection:
         from openai import AsyncStream  # noqa: PLC0415 - 0.7 s
 
         client = await self._ready()
-        stream = await client.post(
-            path, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+        send = partial(
+            client.post, path, cast_to=object, stream=True, stream_cls=AsyncStream[object]
         )
+        stream = await _sent(send, body)
         async with stream:
             while True:
                 try:
@@ -142,6 +147,18 @@ class Connection:
                 timeout=Timeout(limits.event_seconds, connect=limits.connect_seconds),
             )
         return self._client
+
+
+async def _sent(send: Callable[..., Awaitable[_T]], body: JsonObject) -> _T:
+    """The answer to `body`; half characters in it are replaced, since UTF-8 has none.
+
+    JSON can spell half of a surrogate pair, so models and tools do write them.
+    """
+    try:
+        return await send(body=body)
+    except UnicodeEncodeError:  # before anything was sent
+        text = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return await send(body=json.loads(text.decode("utf-16", "replace")))
 
 
 def _model_error(model: str, failure: Failure, made: int) -> ModelError:

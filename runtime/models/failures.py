@@ -19,6 +19,8 @@ _RETRIED_STATUSES = frozenset({408, 409, 429})
 _SERVER_ERRORS = 500
 _RETRIED_CODES = frozenset(
     {"server_error", "rate_limit_exceeded", "internal_error", "overloaded", "overloaded_error"}
+    # Servers in between give the status of the provider behind them as the code.
+    | {"408", "429", "500", "502", "503", "504"}
 )
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _TRY_LATER = "Try again later"

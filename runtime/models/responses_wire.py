@@ -77,6 +77,8 @@ class _Incomplete(_Shape):
 
 
 class _Error(_Shape):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     code: str | None = None
     message: str | None = None
 
@@ -186,7 +188,10 @@ class ResponsesAnswer:
         Raises:
             BrokenAnswerError: It says that the answer failed, or has not the shape of one.
         """
-        self._finish(_validated(_Response, data))
+        response = _validated(_Response, data)
+        if response.status is None and not response.output and response.error is None:
+            raise BrokenAnswerError("not a response: it has neither `status` nor `output`")
+        self._finish(response)
         if self.text:
             yield TextDelta(text=self.text)
         for call in self.calls:

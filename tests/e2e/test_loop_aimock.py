@@ -58,6 +58,9 @@ FIXTURES: list[Fixture] = [
     },
     asked("dropped", 0, content="Whole this time."),
     asked("goes on", 3, content="So it does."),
+    asked("half", 0, toolCalls=[tool_call("call_1", "h\udc00", '{"n":1}')]),
+    asked("half", 1, toolCalls=[tool_call("call_2", "half", "{}")]),
+    asked("half", 2, content="Still here \ud800"),
 ]
 
 
@@ -150,6 +153,20 @@ async def test_wrong_calls_go_back_with_a_way_to_mend_them(model: ChatModel) -> 
     assert "Near names: meet" in unknown.content
     assert "expected integer" in misfit.content
     assert "not a JSON object" in no_object.content
+
+
+async def test_half_a_character_does_not_end_the_conversation(model: ChatModel) -> None:
+    @tool
+    def half() -> None:
+        """Fail with half of a surrogate pair."""
+        raise ValueError("\ud83d")
+
+    session = Session(model=model, toolset=Toolset(host_tools=[half]))
+
+    reply = await session.send("half")
+
+    assert reply.text == "Still here \ud800"
+    assert [result.content for result in results_of(session.messages)][-1] == "ValueError: \ud83d"
 
 
 async def test_a_429_is_waited_out_and_shown(model: ChatModel, server: Aimock) -> None:

@@ -16,7 +16,7 @@ from runtime.models.base import ModelEvent, ModelRequest, TextDelta, ToolCallSta
 from runtime.models.chat import ChatCompletionsModel
 from runtime.models.chat_wire import ChatAnswer
 from runtime.models.connection import Connection
-from runtime.models.failures import BrokenAnswerError
+from runtime.models.failures import BrokenAnswerError, failure_of_answer
 from runtime.models.responses import ResponsesModel
 from runtime.models.responses_wire import ResponsesAnswer
 from runtime.models.strict import WireTool
@@ -263,6 +263,28 @@ def test_what_is_no_completion_is_said_not_to_be_one(data: object) -> None:
         gathered(data)
 
 
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", 429])
+def test_a_server_in_between_may_say_under_http_200_that_the_provider_failed(
+    code: str | int,
+) -> None:
+    error = {"error": {"message": "It is full.", "code": code}}
+
+    with pytest.raises(BrokenAnswerError, match="It is full") as in_chat:
+        gathered(error)
+    with pytest.raises(BrokenAnswerError, match="It is full") as in_responses:
+        list(ResponsesAnswer().add_whole(error))
+
+    for caught in (in_chat, in_responses):
+        assert caught.value.code == str(code)
+        assert failure_of_answer(caught.value, "m").retryable
+
+
+def test_arguments_too_deep_to_read_are_sent_back_as_text() -> None:
+    deep = AssistantMessage(tool_calls=(ToolCall(call_id="c", name="f", arguments="[" * 100_000),))
+
+    assert "not_json" in str(chat_wire.messages_json("", [deep]))
+
+
 def test_responses_writes_a_foreign_answer_as_items() -> None:
     assert responses_wire.input_json(CONVERSATION) == [
         {"role": "user", "content": "Look."},
@@ -391,6 +413,13 @@ def test_responses_does_not_take_half_an_answer_for_a_whole_one() -> None:
 def test_what_is_no_response_is_said_not_to_be_one(data: object) -> None:
     with pytest.raises(BrokenAnswerError, match="not a response"):
         read(data)
+
+
+def test_an_answer_of_another_api_is_no_empty_response() -> None:
+    completion = {"choices": [{"message": {"content": "Hello."}, "finish_reason": "stop"}]}
+
+    with pytest.raises(BrokenAnswerError, match="neither `status` nor `output`"):
+        list(ResponsesAnswer().add_whole(completion))
 
 
 def test_events_and_items_of_kinds_unknown_today_are_passed_over() -> None:

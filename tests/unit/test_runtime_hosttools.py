@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import functools
 import json
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -228,6 +231,30 @@ async def test_odd_errors_of_the_function_are_answers_too(error: BaseException) 
     assert "did not finish" not in answer.content
 
 
+async def test_an_async_function_behind_a_plain_decorator_is_awaited() -> None:
+    async def later(n: int) -> int:
+        """Add one, later."""
+        await asyncio.sleep(0)
+        return n + 1
+
+    @functools.wraps(later)
+    def logged(*args: int, **named: int) -> object:
+        return later(*args, **named)
+
+    assert (await tool(logged).call({"n": 1}, CONTEXT)).content == "2"
+
+
+@pytest.mark.parametrize("default", [math.inf, math.nan, "\ud800", b"\xff", object()])
+async def test_a_default_that_json_cannot_hold_stays_with_the_function(default: object) -> None:
+    @tool
+    def kept(x: Any = default) -> bool:
+        """Say whether it is there."""
+        return x is default or x == default
+
+    assert kept.spec.parameters["properties"] == {"x": {}}
+    assert (await kept.call({}, CONTEXT)).content == "true"
+
+
 async def test_what_is_no_json_is_an_error_that_says_so() -> None:
     @tool
     def odd() -> object:
@@ -339,9 +366,46 @@ def _callback(a: Callable[[], None]) -> None:
     """Do."""
 
 
+def _no_such_attribute(a: dt.nothing) -> None:  # type: ignore[name-defined]
+    """Do."""
+
+
+def _no_expression(a: "int |") -> None:  # type: ignore[valid-type]  # noqa: F722
+    """Do."""
+
+
+def _pattern_with_look_ahead(a: Annotated[str, Field(pattern="^(?!x)")]) -> None:
+    """Do."""
+
+
+def _half_a_character(a: Annotated[str, Field(description="\ud800")]) -> None:
+    """Do."""
+
+
+async def _yielding(a: int) -> AsyncIterator[int]:
+    """Do."""
+    yield a
+
+
+class Callables:
+    """Takes an object for a function."""
+
+    def __call__(self, a: int) -> int:
+        return a
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
+        (_no_such_attribute, "cannot be read.*nothing"),
+        (_no_expression, "cannot be read.*int"),
+        (_pattern_with_look_ahead, "(?s)cannot be described.*look-around"),
+        (_half_a_character, "cannot be described.*surrogates"),
+        (_yielding, "return a list"),
+        (functools.partial(_no_docstring, 1), "is no function"),
+        (Callables(), "is no function"),
+        (paint, "is no function"),
+        (lambda: 1, "'<lambda>' is no name"),
         (_no_annotation, "'a'.*has no annotation"),
         (_variadic, r"\*numbers"),
         (_no_docstring, "no description"),
