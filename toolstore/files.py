@@ -78,6 +78,37 @@ def check_files(folder: Path) -> Path:
     return database
 
 
+class OpenFile:
+    """Which file a path led to when it was opened.
+
+    Where another one was put in its place, whoever has the old one open reads what no longer
+    changes, and writes what nobody will read: a revocation would be acknowledged and lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = self._look()
+
+    def check(self) -> None:
+        """Refuse to go on with a file that is not there any more.
+
+        Raises:
+            StoreDamagedError: the path leads to another one, or to none.
+        """
+        if self._look() != self._found:
+            raise StoreDamagedError(
+                f"{self._path} was removed or replaced by another file while it was open; if that "
+                "was on purpose, start this program again"
+            )
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - a microsecond instead of three, each call
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+
 @contextmanager
 def exclusive(folder: Path, seconds: float) -> Iterator[None]:
     """Hold the folder's lock; the kernel lets go of it when the process dies.

@@ -51,8 +51,8 @@ class SqliteDatabase:
 
     @property
     def where(self) -> str:
-        """Path of the file."""
-        return str(self._file)
+        """Path of the file, the same from wherever it is asked for."""
+        return str(self._file.absolute())
 
     @property
     def _file(self) -> Path:
@@ -102,11 +102,14 @@ class SqliteHeadReader:
         self._database = database
         self._busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
+        self._opened: files.OpenFile | None = None
 
     def last(self) -> int:
         """Sequence of the last event; 0 for none."""
-        if self._connection is None:
+        if self._connection is None or self._opened is None:
+            self._opened = files.OpenFile(self._database)
             self._connection = raw_connection(self._database, self._busy_seconds, writes=False)
+        self._opened.check()
         found = self._connection.execute("SELECT max(sequence) FROM event").fetchone()[0]
         return int(found or 0)
 
@@ -140,6 +143,7 @@ def prepare(folder: Path, busy_seconds: float) -> Path:
 
 def connect(database: Path, busy_seconds: float, *, writes: bool) -> Connection:
     """A connection whose transactions take the write lock at once (`writes`) or never."""
+    opened = files.OpenFile(database)
     engine = create_engine(
         "sqlite://",
         creator=lambda: raw_connection(database, busy_seconds, writes=writes),
@@ -149,6 +153,7 @@ def connect(database: Path, busy_seconds: float, *, writes: bool) -> Connection:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        opened.check()
         connection.exec_driver_sql(begin)
 
     return engine.connect()

@@ -158,6 +158,20 @@ class SeenCheckpoints:
                 error.flaw,
             ) from error
 
+    def prepare(self, coming: Checkpoint) -> None:
+        """Put `coming` beside the file, so that all that is left for `write` is to name it.
+
+        A full disk and a folder that is read only are so told while what was signed can be undone.
+
+        Raises:
+            StoreUnusableError: it cannot be kept.
+        """
+        try:
+            with self._exclusive():
+                self._put_beside(coming.envelope)
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def write(self, seen: Checkpoint, ring: KeyRing, *, backwards: bool = False) -> None:
         """Keep `seen`, unless a later one is there already."""
         try:
@@ -194,14 +208,21 @@ class SeenCheckpoints:
             )
 
     def _replace(self, content: bytes) -> None:
-        beside = self.path.with_suffix(".new")
-        beside.unlink(missing_ok=True)
+        if not self._beside.is_file() or self._beside.read_bytes() != content:
+            self._put_beside(content)  # not prepared, or another process was next
+        self._beside.replace(self.path)
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_suffix(".new")
+
+    def _put_beside(self, content: bytes) -> None:
+        self._beside.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
+        with os.fdopen(os.open(self._beside, flags, 0o600), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self.path)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

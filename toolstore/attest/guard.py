@@ -59,6 +59,18 @@ class Guard:
     trusting: Checkpoint | None = None
     """Where the log stands, in the word of whoever signs it anew."""
 
+    furthest: int = 0
+    """The last event that was ever read as kept: a log does not get shorter while it is open."""
+
+    def now(self) -> datetime:
+        """The clock's time; never before what the log was last signed at.
+
+        Whoever sets the clock back does not bring back what has ended.
+        """
+        at = self.clock()
+        signed_at = None if self.known is None else self.known.at
+        return at if signed_at is None else max(at, signed_at)
+
     def head(self, connection: Connection) -> Checkpoint:
         """The signed end of the log; see `signed_head`."""
         if self.trusting is not None:
@@ -67,6 +79,12 @@ class Guard:
         if known is not None and known.keyid and self.ring.find(known.keyid) is None:
             known = None  # its key is not trusted any more
         self.known = signed_head(connection, self.ring, known)
+        if self.known.sequence < self.furthest:
+            raise AttestationError(
+                f"the log ends at event {self.known.sequence}, and had {self.furthest} before: an "
+                "older state was put back",
+                Flaw.LOG,
+            )
         return self.known
 
 
@@ -89,6 +107,7 @@ class Attested:
 
     def __init__(self, connection: Connection, guard: Guard, digests: Sequence[str]) -> None:
         self._guard = guard
+        self._find = guard.ring.finder()
         self._chains: dict[str, Chain] = {}
         self._root = "" if guard.maps_checked else guard.head(connection).states
         self._paths = None if guard.maps_checked else Paths.read(connection, digests)
@@ -116,7 +135,7 @@ class Attested:
                     f"{kept.ref}: its events are not those that the last checkpoint signed",
                     Flaw.LOG,
                 )
-        chain = read_chain(kept, self._guard.ring.find)
+        chain = read_chain(kept, self._find)
         for envelope in chain.envelopes:
             if self._kept_as[envelope.digest] != (envelope.kind.value, envelope.about):
                 raise AttestationError(
@@ -134,7 +153,7 @@ class Attested:
             NotInForceError: they do not.
         """
         chain = self._chains[digest]
-        check_in_force(chain, self._guard.wanted, self._guard.clock())
+        check_in_force(chain, self._guard.wanted, self._guard.now())
 
 
 def gather(connection: Connection, digests: Sequence[str]) -> Attested | None:
@@ -160,9 +179,17 @@ class GuardedLane(Lane):
         def watched(connection: Connection) -> T:
             bind(connection, guard)
             guard.written = None
-            return work(connection)
+            if self._writes and guard.seen is not None:
+                # Nobody else writes now, so what this host saw cannot be later than what is there.
+                guard.seen.check(connection, guard.ring)
+            result = work(connection)
+            if guard.written is not None and guard.seen is not None:
+                guard.seen.prepare(guard.written)
+            return result
 
         result = super()._transaction(watched)
+        if guard.known is not None:
+            guard.furthest = max(guard.furthest, guard.known.sequence)
         if guard.written is not None:  # what was signed is in the store for good now
             guard.known = guard.written
             if guard.seen is not None:
