@@ -50,7 +50,8 @@ async def replay_inputs(
 
     `examples` are those of both versions: generated arguments are made from them as well.
     """
-    recorded = await _recorded(store, settings, old) if settings.bodies else []
+    kept = settings.calls and settings.bodies
+    recorded = await _recorded(store, settings, old) if kept else []
     chosen = most_diverse(
         recorded, lambda each: kind_of([each.arguments, _kind(each)]), settings.runs
     )

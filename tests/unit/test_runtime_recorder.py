@@ -162,6 +162,18 @@ async def test_a_secret_of_another_tool_is_struck_out_too(store: ToolStore):
     assert "s3cret" not in call.model_dump_json()
 
 
+async def test_what_the_patterns_of_the_policy_match_is_struck_out(store: ToolStore):
+    version = await store.admit(make_submission(), actor="ada")
+    records = recorder(store, "bodies = true\nredact = ['[^ @]+@[^ @]+', '\\d{6,}']")
+    arguments: JsonObject = {"ada@example.org": ["to bob@example.org", 12345678], "n": 5}
+    records.note(seen(version, arguments, {"card": "no. 4111111111111111"}))
+    await records.close()
+    (call,) = await store.calls_of(version.digest, limit=1)
+    assert call.body is not None
+    assert call.body.arguments == {"[redacted]": ["to [redacted]", "[redacted]"], "n": 5}
+    assert call.body.value == {"card": "no. [redacted]"}
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [("ValueError", "ValueError"), ("TooOld", "TooOld"), ("Alice_1980_12_31", None)],
