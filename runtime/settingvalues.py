@@ -66,7 +66,7 @@ def expanded(path: str | Path) -> Path:
         ValueError: There is no such user, or no file system takes such a path.
     """
     try:
-        if b"\0" in os.fsencode(path):
+        if b"\0" in str(path).encode():
             raise ValueError(f"{str(path)!r} has a zero byte in it; write a path")
         return Path(path).expanduser()
     except RuntimeError:
@@ -74,7 +74,9 @@ def expanded(path: str | Path) -> Path:
             f"{str(path)!r} begins with the home of a user that there is not; write the whole path"
         ) from None
     except UnicodeEncodeError:
-        raise ValueError(f"{str(path)!r} has half a character in it; write a path") from None
+        raise ValueError(
+            f"{str(path)!r} is no UTF-8, which a database cannot have in its path"
+        ) from None
 
 
 def _absolute(path: object) -> object:

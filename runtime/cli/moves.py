@@ -10,7 +10,7 @@ from runtime.cli.announce import announce
 from runtime.cli.completion import tool_names
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
-from runtime.cli.options import Name, NeededReason, Reason, Ref
+from runtime.cli.options import MOST_DAYS, Name, NeededReason, Reason, Ref
 from runtime.cli.output import AsJson, run_async, say
 from runtime.cli.permission import may_revoke, may_share, may_take_back
 from runtime.errors import UsageError
@@ -174,7 +174,9 @@ def waive(  # noqa: PLR0913 - one parameter an option
     ref: Ref,
     *,
     rule: Annotated[str, typer.Option(metavar="CODE", help="Of the finding, such as TR202.")],
-    days: Annotated[int, typer.Option(min=0, help="For how long; 0 ends an earlier waiver.")],
+    days: Annotated[
+        int, typer.Option(min=0, max=MOST_DAYS, help="For how long; 0 ends an earlier waiver.")
+    ],
     reason: NeededReason,
     as_json: AsJson = False,
 ) -> None:

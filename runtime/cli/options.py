@@ -48,6 +48,9 @@ BudgetSeconds: TypeAlias = Annotated[
 BudgetDefinitions: TypeAlias = Annotated[
     int | None, typer.Option("--budget-definitions", help="Tools that the session may define.")
 ]
+MOST_DAYS: Final = 36_500
+"""A hundred years; more than that is a slip of the keys, or worse."""
+
 REF_WORDS: Final = "NAME, NAME@3 or NAME@sha256:…"
 Ref: TypeAlias = Annotated[
     str, typer.Argument(metavar="REF", help=REF_WORDS, autocompletion=tool_names)

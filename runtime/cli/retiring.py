@@ -10,6 +10,7 @@ import typer
 from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
+from runtime.cli.options import MOST_DAYS
 from runtime.cli.output import AsJson, print_columns, print_json, run_async, say
 from runtime.cli.permission import may_take_back
 from runtime.errors import UsageError
@@ -28,7 +29,8 @@ def retire(
         bool, typer.Option("--do", help="Do it; without, only show what would be.")
     ] = False,
     idle_days: Annotated[
-        int | None, typer.Option(min=1, help="Not called for so long. Default: the policy's.")
+        int | None,
+        typer.Option(min=1, max=MOST_DAYS, help="Not called for so long. Default: the policy's."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from runtime.cli.invocation import settings_of
 from runtime.cli.opening import open_store, parse_ref
+from runtime.cli.options import MOST_DAYS
 from runtime.cli.output import AsJson, json_of, print_columns, print_json, run_async, say
 from runtime.cli.permission import may_revoke
 from runtime.errors import UsageError
@@ -33,7 +34,10 @@ def calls(  # noqa: PLR0913 - each is one condition
         str | None, typer.Option("--person", metavar="NAME", help="Calls made for this person.")
     ] = None,
     older_than: Annotated[
-        int | None, typer.Option("--older-than", metavar="DAYS", min=0, help="Calls before that.")
+        int | None,
+        typer.Option(
+            "--older-than", metavar="DAYS", min=0, max=MOST_DAYS, help="Calls before that."
+        ),
     ] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Delete these calls.")] = False,
     forget_bodies: Annotated[

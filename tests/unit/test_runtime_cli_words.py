@@ -175,3 +175,23 @@ def test_names_are_completed_and_versions_behind_an_at(home: Path) -> None:
         assert tool_names(context, "none") == []
         context.find_root().params["home"] = "~nobody-at-all"
         assert tool_names(context, "") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["store", "calls", "--older-than", "9" * 20],
+        ["artefacts", "prune", "--days", "9" * 20],
+        ["tools", "retire", "--idle-days", "9" * 20],
+        ["tools", "list", "--home", "~nobody-at-all/x"],
+        ["tools", "list", "--store", "./\udcff"],
+        ["store", "copy", "./\udcff", "elsewhere"],
+        ["policy", "check", "~nobody-at-all/x.toml"],
+        ["verify", "\udcff\0"],
+    ],
+)
+def test_words_that_were_our_fault_once(
+    line: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line) == ExitCode.USAGE
+    assert capsys.readouterr().err

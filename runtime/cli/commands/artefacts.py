@@ -11,6 +11,7 @@ import typer
 
 from policies.display import escape_text
 from runtime.cli.invocation import settings_of
+from runtime.cli.options import MOST_DAYS
 from runtime.cli.output import (
     AsJson,
     json_of,
@@ -136,7 +137,9 @@ def save(
 def prune(
     ctx: typer.Context,
     *,
-    days: Annotated[int, typer.Option(min=0, help="Keep what is younger than so many days.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=0, max=MOST_DAYS, help="Keep what is younger than so many days.")
+    ] = 30,
     as_json: AsJson = False,
 ) -> None:
     """Remove what is older, and say how much that was."""
