@@ -41,12 +41,15 @@ MAX_ENVELOPE_BYTES: Final = 1 << 15
 _KEPT = 1024
 """Envelopes of about 300 versions, a few kilobytes each."""
 
-_BASE64: Final = rb"([A-Za-z0-9+/]*={0,2})"
-_FORM: Final = re.compile(
-    rb'\{"payload":"' + _BASE64 + rb'","payloadType":"([ !#-\[\]-~]{1,100})",'
-    rb'"signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"' + _BASE64 + rb'"\}\]\}'
-)
+_TEMPLATE: Final = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}'
 """Canonical JSON of an envelope with one signature."""
+
+_AROUND: Final = tuple((_TEMPLATE % (b"", b"", b"", b"")).split(b'"'))
+_PLACES: Final = (3, 7, 13, 17)
+"""Where, among what stands between quotation marks, the four values of an envelope are."""
+
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]{1,100}")
+_KEYID: Final = re.compile(rb"[0-9a-f]{64}")
 
 KeyFinder = Callable[[str], TrustedKey | None]
 Sign = Callable[[bytes], bytes]
@@ -86,7 +89,7 @@ def seal_statement(statement: Statement, keyid: str, sign: Sign) -> bytes:
     """
     payload = statement.to_bytes()
     signature = sign(_signed_bytes(PAYLOAD_TYPE.encode(), payload))
-    content = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+    content = _TEMPLATE % (
         b64encode(payload),
         PAYLOAD_TYPE.encode(),
         keyid.encode(),
@@ -133,14 +136,20 @@ def _taken_apart(content: bytes) -> _Parts:
             f"an envelope has {len(content)} bytes, and none has more than {MAX_ENVELOPE_BYTES}",
             Flaw.ALTERED,
         )
-    found = _FORM.fullmatch(content)
-    if found is None:
-        raise AttestationError(
-            "an envelope cannot be read: it is not DSSE with one signature, in canonical JSON",
-            Flaw.ALTERED,
-        )
-    payload, payload_type, keyid, signature = found.groups()
+    pieces = content.split(b'"')
+    values = [pieces[place] for place in _PLACES] if len(pieces) == len(_AROUND) else []
+    for place in _PLACES if values else ():
+        pieces[place] = b""
+    if not values or tuple(pieces) != _AROUND:
+        raise _unreadable("it is not DSSE with one signature, in canonical JSON")
+    payload, payload_type, keyid, signature = values
+    if not _PLAIN.fullmatch(payload_type) or not _KEYID.fullmatch(keyid):
+        raise _unreadable("its type or the identity of its key is none")
     return _Parts(_decoded(payload), payload_type, keyid.decode(), _decoded(signature))
+
+
+def _unreadable(problem: str) -> AttestationError:
+    return AttestationError(f"an envelope cannot be read: {problem}", Flaw.ALTERED)
 
 
 def _decoded(text: bytes) -> bytes:
@@ -148,9 +157,9 @@ def _decoded(text: bytes) -> bytes:
     try:
         decoded = b64decode(text, validate=True)
     except ValueError as error:
-        raise AttestationError("an envelope cannot be read: no Base64", Flaw.ALTERED) from error
+        raise _unreadable("it holds what is no Base64") from error
     if b64encode(decoded) != text:
-        raise AttestationError("an envelope is in another spelling of Base64", Flaw.ALTERED)
+        raise _unreadable("its Base64 is in another spelling")
     return decoded
 
 

@@ -7,7 +7,7 @@ threshold of two by itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -104,15 +104,10 @@ def generate() -> tuple[bytes, JsonObject]:
 
 def is_signed_by(key: TrustedKey, signature: bytes, content: bytes) -> bool:
     """Whether `signature` over `content` was made with the private key of `key`."""
-    from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415 - slow
-    from securesystemslib.signer import Signature  # noqa: PLC0415 - same
-
     try:
-        used = usable(key)
-        used.verify_signature(Signature(key.keyid, signature.hex()), content)
-    except (UnverifiedSignatureError, ValueError, KeyError, TypeError):
-        return False
-    return True
+        return _verifier(key)(signature, content)
+    except (ValueError, KeyError, TypeError):
+        return False  # it is of no type that there is
 
 
 def usable(key: TrustedKey) -> Key:
@@ -121,14 +116,27 @@ def usable(key: TrustedKey) -> Key:
     Raises:
         ValueError, KeyError, TypeError: it is of no type that there is.
     """
-    return _parsed(key.keyid, canonical_json(key.public))
+    from securesystemslib.signer import Key  # noqa: PLC0415 - takes time to import
+
+    return Key.from_dict(key.keyid, json.loads(canonical_json(key.public)))
 
 
 @lru_cache(maxsize=256)
-def _parsed(keyid: str, public: bytes) -> Key:
-    from securesystemslib.signer import Key  # noqa: PLC0415 - takes time to import
+def _verifier(key: TrustedKey) -> Callable[[bytes, bytes], bool]:
+    """What checks signatures of one key; made once, for it is asked at each load."""
+    from securesystemslib.exceptions import UnverifiedSignatureError  # noqa: PLC0415 - slow
+    from securesystemslib.signer import Signature  # noqa: PLC0415 - same
 
-    return Key.from_dict(keyid, json.loads(public))
+    used = usable(key)
+
+    def verify(signature: bytes, content: bytes) -> bool:
+        try:
+            used.verify_signature(Signature(key.keyid, signature.hex()), content)
+        except UnverifiedSignatureError:
+            return False
+        return True
+
+    return verify
 
 
 def _normal(public: JsonObject) -> JsonObject:
