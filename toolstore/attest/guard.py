@@ -30,9 +30,13 @@ T = TypeVar("T")
 
 _KEY: Final = "toolkiln.guard"
 _attestation = tables.attestation.c
-_ABOUT: Final = select(_attestation.version, _attestation.digest, _attestation.envelope).where(
-    _attestation.version.in_(bindparam("versions", expanding=True))
-)
+_ABOUT: Final = select(
+    _attestation.version,
+    _attestation.digest,
+    _attestation.envelope,
+    _attestation.kind,
+    _attestation.about,
+).where(_attestation.version.in_(bindparam("versions", expanding=True)))
 
 
 @dataclass(slots=True)
@@ -55,6 +59,18 @@ class Guard:
     trusting: Checkpoint | None = None
     """Where the log stands, in the word of whoever signs it anew."""
 
+    furthest: int = 0
+    """The last event that was ever read as kept: a log does not get shorter while it is open."""
+
+    def now(self) -> datetime:
+        """The clock's time; never before what the log was last signed at.
+
+        Whoever sets the clock back does not bring back what has ended.
+        """
+        at = self.clock()
+        signed_at = None if self.known is None else self.known.at
+        return at if signed_at is None else max(at, signed_at)
+
     def head(self, connection: Connection) -> Checkpoint:
         """The signed end of the log; see `signed_head`."""
         if self.trusting is not None:
@@ -63,6 +79,12 @@ class Guard:
         if known is not None and known.keyid and self.ring.find(known.keyid) is None:
             known = None  # its key is not trusted any more
         self.known = signed_head(connection, self.ring, known)
+        if self.known.sequence < self.furthest:
+            raise AttestationError(
+                f"the log ends at event {self.known.sequence}, and had {self.furthest} before: an "
+                "older state was put back",
+                Flaw.LOG,
+            )
         return self.known
 
 
@@ -85,13 +107,16 @@ class Attested:
 
     def __init__(self, connection: Connection, guard: Guard, digests: Sequence[str]) -> None:
         self._guard = guard
+        self._find = guard.ring.finder()
         self._chains: dict[str, Chain] = {}
         self._root = "" if guard.maps_checked else guard.head(connection).states
         self._paths = None if guard.maps_checked else Paths.read(connection, digests)
         self._envelopes: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self._kept_as: dict[str, tuple[str, str]] = {}
         about = connection.execute(_ABOUT, {"versions": list(digests)})
-        for version, digest, envelope in about:
+        for version, digest, envelope, kind, of in about:
             self._envelopes[version][digest] = as_bytes(envelope)
+            self._kept_as[digest] = (kind, of)
 
     def envelopes(self, digest: str) -> Mapping[str, bytes]:
         """Those about one version, as kept."""
@@ -110,7 +135,15 @@ class Attested:
                     f"{kept.ref}: its events are not those that the last checkpoint signed",
                     Flaw.LOG,
                 )
-        chain = self._chains[kept.digest] = read_chain(kept, self._guard.ring.find)
+        chain = read_chain(kept, self._find)
+        for envelope in chain.envelopes:
+            if self._kept_as[envelope.digest] != (envelope.kind.value, envelope.about):
+                raise AttestationError(
+                    f"{kept.ref}: the statement {envelope.digest[:19]}… about "
+                    f"{envelope.kind.value} is kept as another",
+                    Flaw.ALTERED,
+                )
+        self._chains[kept.digest] = chain
         return chain
 
     def check_in_force(self, digest: str) -> None:
@@ -120,7 +153,7 @@ class Attested:
             NotInForceError: they do not.
         """
         chain = self._chains[digest]
-        check_in_force(chain, self._guard.wanted, self._guard.clock())
+        check_in_force(chain, self._guard.wanted, self._guard.now())
 
 
 def gather(connection: Connection, digests: Sequence[str]) -> Attested | None:
@@ -146,9 +179,17 @@ class GuardedLane(Lane):
         def watched(connection: Connection) -> T:
             bind(connection, guard)
             guard.written = None
-            return work(connection)
+            if self._writes and guard.seen is not None:
+                # Nobody else writes now, so what this host saw cannot be later than what is there.
+                guard.seen.check(connection, guard.ring)
+            result = work(connection)
+            if guard.written is not None and guard.seen is not None:
+                guard.seen.prepare(guard.written)
+            return result
 
         result = super()._transaction(watched)
+        if guard.known is not None:
+            guard.furthest = max(guard.furthest, guard.known.sequence)
         if guard.written is not None:  # what was signed is in the store for good now
             guard.known = guard.written
             if guard.seen is not None:
