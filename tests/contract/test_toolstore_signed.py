@@ -10,6 +10,7 @@ import pytest
 from factories import make_submission
 from store_places import Place
 
+from policies.signatures import SignatureSettings
 from toolstore.attest.errors import AttestationError, Flaw, RolledBackError
 from toolstore.attest.keys import KeyRing
 from toolstore.models import ToolRef
@@ -63,3 +64,21 @@ async def test_a_log_that_lost_its_end_is_noticed_when_it_is_opened(
 
     with pytest.raises(RolledBackError, match="an older state was put back"):
         await ToolStore.open(place.location, keys=ring, seen=seen)
+
+
+async def test_a_second_host_proves_what_the_first_admitted(place: Place, tmp_path: Path) -> None:
+    one, other = KeyRing(tmp_path / "one"), KeyRing(tmp_path / "other")
+    one.trust(other.public_keys())
+    other.trust(one.public_keys())
+    async with await ToolStore.open(place.location, keys=one) as store:
+        version = await store.admit(make_submission(), actor="ada")
+    again = version.evidence.model_copy(update={"produced_by": "toolkiln on another host"})
+    async with await ToolStore.open(place.location, keys=other) as store:
+        await store.proofs.add(version.digest, again, actor="bob")
+    wanted = SignatureSettings(lint=2, examples=2)
+    async with await ToolStore.open(place.location, keys=one, signatures=wanted) as store:
+        assert (await store.get(version.ref)).evidence == version.evidence
+        assert (await store.verify()).intact
+
+        place.tamper(f"DELETE FROM blob WHERE digest = '{again.digest}'")
+        assert not (await store.verify()).intact
