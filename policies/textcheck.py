@@ -17,6 +17,7 @@ from policies.limits import SourceLimits
 from policies.names import check_tool_name
 from policies.reporter import Reporter, Spot
 from policies.source import Example, ToolSource
+from policies.value import canonical_json
 
 HIDING_SPACES: Final = 40
 """A run of spaces this long inside a line moves what follows out of sight."""
@@ -44,6 +45,27 @@ def check_text(source: ToolSource, limits: SourceLimits) -> list[Finding]:
     check_characters(source.code, report)
     _check_examples(source.examples, limits, report)
     return report.findings
+
+
+def check_bytes(source: ToolSource, limits: SourceLimits) -> list[Finding]:
+    """What is wrong with a source that has no bytes, and so no digest; nothing where it has them.
+
+    Half characters, numbers that are none, and values that go too deep: models do send them.
+    """
+    try:
+        canonical_json(source.to_json())
+    except (ValueError, RecursionError):
+        report = Reporter(source.code)
+        for field, texts in source.permissions.to_json().items():
+            if not _encodes(json.dumps(texts, ensure_ascii=False)):
+                report.on(
+                    "LM116",
+                    None,
+                    f"permissions.{field} holds half of a surrogate pair",
+                    "write the name with whole characters",
+                )
+        return [*check_text(source, limits), *report.findings]
+    return []
 
 
 def may_be_parsed(findings: list[Finding]) -> bool:

@@ -20,10 +20,12 @@ from typing import Final
 from policies.access import Action, Principal, Resource
 from policies.analysis import Analysis
 from policies.decision import AdmissionRequest, Decision
+from policies.display import escape_text
 from policies.evidence import Evidence
 from policies.findings import Finding, Severity, Stage, has_errors
 from policies.normal import shape_digest
 from policies.source import ToolSource
+from policies.textcheck import check_bytes
 from runtime.analyzer import Analyzer
 from runtime.authorize import admitted_by, author_of
 from runtime.comparisons import Candidate, Comparisons, replay_findings
@@ -128,6 +130,8 @@ class Admission:
             SandboxError: The sandbox failed; nothing was decided and nothing stored.
             ToolStoreError: The store failed; nothing was stored.
         """
+        if without_bytes := check_bytes(source, self._profile.source):
+            return DefinitionOutcome.refused(escape_text(source.name), tuple(without_bytes))
         author = author_of(provenance)
         asked = Resource.of_source(source, author=provenance.author, origin=provenance.origin.value)
         may_define = self._equipment.access.decide(author, Action.DEFINE, asked)
