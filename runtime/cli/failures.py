@@ -25,6 +25,7 @@ from policies.display import escape_text
 from policies.errors import PoliciesError
 from runtime.errors import ExitCode, RuntimeFailure
 from sandbox.errors import PackagesRefusedError, SandboxError
+from toolstore.attest.errors import KeysError
 from toolstore.errors import StoreBusyError, StoreUnusableError, ToolStoreError
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
@@ -33,6 +34,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (SandboxError, ExitCode.MISSING),
     (StoreBusyError, ExitCode.MISSING),
     (StoreUnusableError, ExitCode.MISSING),
+    (KeysError, ExitCode.MISSING),
     (ToolStoreError, ExitCode.NO),
     (OSError, ExitCode.MISSING),
 )

@@ -111,3 +111,45 @@ def test_keys_are_listed_rotated_given_and_trusted(
     assert len(KeyRing(tmp_path / "third" / "keys").ring().keys) == len(Role) + len(ring["keys"])
     exported.write_text("{}")
     assert run([*other, "store", "keys", "trust", str(exported)]) == ExitCode.USAGE
+
+
+def test_a_key_that_was_distrusted_stays_so_and_a_retired_one_is_taken_in(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, file = KeyRing(tmp_path / "other" / "keys"), tmp_path / "keys.json"
+    old = other.ring().signers[Role.SANDBOX].keyid
+    linter = other.ring().signers[Role.LINTER].keyid
+
+    def trust(*more: str) -> str:
+        file.write_text(other.public_keys().model_dump_json())
+        capsys.readouterr()
+        assert run(["store", "keys", "trust", str(file), *more]) == ExitCode.OK
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    trust()
+    assert run(["store", "keys", "distrust", linter]) == ExitCode.OK
+    other.rotate(Role.SANDBOX)
+    assert f"distrusted here: {linter[:16]}; --again" in trust()
+    found = KeyRing(home / "keys").find(old)
+    assert found is not None
+    assert found.valid_until is not None
+    assert "nothing is new" in trust()
+    assert linter[:16] in trust("--again")
+
+
+def test_a_signer_elsewhere_says_what_it_needs(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYKCS11LIB", raising=False)
+    assert run(["store", "keys", "use", "sandbox", "hsm:1?label=tools"]) == ExitCode.MISSING
+    assert "PYKCS11LIB" in capsys.readouterr().err
+    missing = ["store", "keys", "use", "sandbox", "hsm:1", "--public-key", str(tmp_path / "no.pem")]
+    assert run(missing) == ExitCode.USAGE
+    assert "cannot read" in capsys.readouterr().err
+
+    (home / "toolkiln.toml").write_text('hsm_pin = "271828"\n')
+    assert run(["store", "keys", "list"]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "TOOLKILN_HSM_PIN" in said
+    assert "271828" not in said
