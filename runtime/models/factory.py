@@ -34,7 +34,7 @@ def make_model(  # noqa: PLR0913 - each is a setting of its own, all but the nam
     Completions.
 
     Raises:
-        ModelUnavailableError: No key, and the address is not on this machine.
+        ModelUnavailableError: No key, and the address is not on this machine; or what is no key.
         SettingsError: `base_url` is no address.
     """
     url = base_url or OPENAI_URL
@@ -45,6 +45,12 @@ def make_model(  # noqa: PLR0913 - each is a setting of its own, all but the nam
             f"there is no key for {url}",
             advice="Set OPENAI_API_KEY or TOOLKILN_API_KEY; only a base URL on this machine "
             "(http://127.0.0.1:…) goes without.",
+        )
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise ModelUnavailableError(
+            name,
+            f"the key for {url} holds a character that no key has, as an ellipsis or a line end",
+            advice="Set OPENAI_API_KEY or TOOLKILN_API_KEY to the whole key and nothing else.",
         )
     connection = Connection(base_url=url, api_key=api_key, timeouts=timeouts, retries=retries)
     own = host == _OPENAI_HOST

@@ -173,6 +173,12 @@ def test_the_address_decides_on_the_api_unless_it_is_given(
     assert type(model) is kind
 
 
+@pytest.mark.parametrize("key", ["sk-…", "sk-a\nb", "“sk-ab”"])
+def test_what_cannot_be_a_key_is_refused_before_anything_is_sent(key: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="no key has"):
+        make_model("m", api_key=key)
+
+
 @pytest.mark.parametrize("base_url", [None, "https://models.example/v1", "http://10.0.0.1/v1"])
 def test_a_model_elsewhere_wants_a_key(base_url: str | None) -> None:
     with pytest.raises(ModelUnavailableError, match=r"Set OPENAI_API_KEY or TOOLKILN_API_KEY"):
