@@ -38,10 +38,14 @@ def validate(value: JsonValue, schema: JsonObject) -> tuple[str, ...]:
     Never raises for what `value` holds: what JSON cannot carry is a problem like any other.
     """
     try:
+        canonical_json(value)  # the validator takes half characters for whole ones
         errors = _validator(canonical_json(schema)).iter_errors(value)
         problems = [
             _in_words(error, schema) for _, error in zip(range(_MAX_PROBLEMS), errors, strict=False)
         ]
+    except UnicodeEncodeError as error:
+        half = _escape(error.object[error.start])
+        return (f"the value is not JSON: it holds half of a surrogate pair ({half})",)
     except (ValueError, TypeError, RecursionError) as error:
         return (f"the value is not JSON: {_escape(str(error))}",)
     return tuple(dict.fromkeys(problems))

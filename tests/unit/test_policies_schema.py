@@ -435,6 +435,13 @@ def test_values_are_validated(value: Any, schema: Any, fits: bool) -> None:
     assert (validate(value, schema) == ()) is fits
 
 
+@pytest.mark.parametrize("value", ["a\ud800", ["\udfff"], {"\ud800": 1}])
+def test_half_a_character_is_no_value(value: Any) -> None:
+    (problem,) = validate(value, {})
+
+    assert problem.startswith("the value is not JSON: it holds half of a surrogate pair (\\ud")
+
+
 def test_problems_are_in_words_with_the_place() -> None:
     schema: Any = {
         "type": "object",
