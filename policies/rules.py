@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from policies.decision import AdmissionRequest, Ruling, Verdict
 from policies.evidence import Outcome, Trial, TrialKind
 from policies.findings import Severity
+from policies.people import distinct
 from policies.permissions import LintLevel
 from policies.source import example_identity
 from policies.value import canonical_json
@@ -195,10 +196,11 @@ class ReviewedByPeople:
             )
         if not demanded and not request.approvals:
             return _allow("no person is needed")
-        people = {approval.principal for approval in request.approvals}
-        counted = people if self.author_may_approve else people - {request.author}
+        names = [approval.principal for approval in request.approvals]
+        people = distinct(names)
+        counted = people if self.author_may_approve else distinct(names, but=request.author)
         if len(counted) >= self.approvers:
-            return _allow(f"approved by {', '.join(sorted(counted))}")
+            return _allow(f"approved by {', '.join(counted)}")
         if counted != people:
             return _refuse(f"{request.author} is the author and so cannot approve this version")
         return _review(f"waiting for review: {len(people)} of {self.approvers} approval(s)")

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from policies.people import is_same_person
 from policies.value import Value
 
 
@@ -58,7 +59,8 @@ class Waiving:
         return self.rules & {
             waiver.rule
             for waiver in waivers
-            if waiver.digest == digest and (self.author_may or waiver.principal != author)
+            if waiver.digest == digest
+            and (self.author_may or not is_same_person(waiver.principal, author))
         }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from policies.access import Action, Circumstances, Principal
 from policies.config import PolicyProfile
 from policies.decision import AdmissionRequest, Approval, Decision
 from policies.waivers import in_force
@@ -17,7 +18,7 @@ from runtime.authorize import admitted_by, author_of, resource_of
 from runtime.equipment import Equipment
 from toolstore.choosing import CALLABLE
 from toolstore.errors import ToolNotCallableError
-from toolstore.models import ToolRef, ToolVersion
+from toolstore.models import Lifecycle, ToolRef, ToolVersion
 from toolstore.store import ToolStore
 
 
@@ -35,9 +36,24 @@ def request_of(
     )
 
 
+def by_the_entitled(version: ToolVersion, equipment: Equipment) -> ToolVersion:
+    """`version` with those approvals alone that the policy in force lets their people give.
+
+    They may have been given under another policy, or to another host of the store.
+    """
+    waiting = resource_of(version).model_copy(update={"state": Lifecycle.QUARANTINED.value})
+    counting: list[Approval] = []
+    for approval in version.approvals:
+        person = Principal.of_person(approval.principal)
+        so_far = Circumstances(vote="approve", approvals=len(counting))
+        if equipment.access.decide(person, Action.APPROVE, waiting, so_far).allowed:
+            counting.append(approval)
+    return version.model_copy(update={"approvals": tuple(counting)})
+
+
 def decide_again(version: ToolVersion, equipment: Equipment, at: datetime) -> Decision:
     """What the policy in force says to a stored version; pure."""
-    request = request_of(version, at)
+    request = request_of(by_the_entitled(version, equipment), at)
     decision = equipment.profile.policy.decide(request)
     if request.approvals:
         return decision

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from policies.access import Action, Circumstances, Principal
+from policies.people import is_same_person
 from policies.waivers import Waiver
 from runtime.authorize import authorize, resource_of
 from runtime.equipment import Equipment
@@ -77,7 +78,8 @@ def _check(
             f"a waiver of {days} days was asked for; the policy allows at most "
             f"{settings.longest_waiver_days} (lifecycle.longest_waiver_days)"
         )
-    if principal == version.provenance.author and not profile.admission.author_may_approve:
+    is_author = is_same_person(principal, version.provenance.author)
+    if is_author and not profile.admission.author_may_approve:
         raise UsageError(
             f"{principal} is the author of {version.ref}, and the policy lets no author waive "
             "what was found in their own tools; ask somebody else"

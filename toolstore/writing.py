@@ -65,6 +65,12 @@ class Writer:
                 f"the approval is of {approval.digest}, and this is {version.digest}; "
                 "look at it again and approve what is shown",
             )
+        if not approval.counts(self.at):
+            raise TransitionError(
+                row.ref,
+                f"the approval of {approval.principal} ended on {approval.expires_at}; it must be "
+                "given again",
+            )
         if is_allowed(EventType.OVERRULED, version.state):
             self.overrule(row, "the approval", EventDetail(overruled=approval))
             return self.finish(row.digest)

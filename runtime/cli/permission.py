@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.access import Action, Circumstances, Principal, Resource
+from policies.people import is_same_person
 from policies.permissions import LintLevel
 from runtime.errors import UsageError
 from toolstore.errors import StoreDamagedError
@@ -67,7 +68,7 @@ async def may_share(settings: Settings, store: ToolStore, ref: ToolRef) -> None:
     version = await store.find(ref)
     require(settings, Action.APPROVE, version, context=Circumstances(vote="approve"))
     profile = read_profile(settings.policy)
-    is_author = settings.principal == version.provenance.author
+    is_author = is_same_person(settings.principal, version.provenance.author)
     if is_author and not profile.admission.author_may_approve:
         raise UsageError(
             f"{settings.principal} is the author of {version.ref}, and policy {profile.name} "

@@ -13,6 +13,7 @@ from policies.decision import Approval
 from policies.evidence import Evidence, Trial
 from policies.findings import Finding
 from policies.marking import Mark, SafeText, mark_line, mark_text
+from policies.people import distinct
 from policies.replay import Replay
 from policies.waivers import in_force
 from runtime.review.diff import source_lines
@@ -159,7 +160,7 @@ def _votes(events: Iterable[Event], at: datetime) -> Iterator[VoteView]:
 
 def people_of(approvals: Iterable[Approval], at: datetime) -> frozenset[str]:
     """Who said yes, with a yes that still counts."""
-    return frozenset(each.principal for each in approvals if each.counts(at))
+    return frozenset(distinct(each.principal for each in approvals if each.counts(at)))
 
 
 def waits_since(version: ToolVersion, events: Iterable[Event]) -> datetime:

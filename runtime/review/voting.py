@@ -13,7 +13,7 @@ from policies.marking import mark_text
 from runtime.authorize import authorize, resource_of
 from runtime.equipment import Equipment
 from runtime.errors import ReviewChangedError, UsageError
-from runtime.redecision import stored_policy
+from runtime.redecision import by_the_entitled, stored_policy
 from runtime.review.deciding import decide_jointly
 from runtime.review.item import ReviewOutcome, Vote
 from runtime.review.shown import Shown
@@ -113,7 +113,8 @@ class Voting:
                 shown=str(seen),
             )
             asked = await stored_policy(self.store, version.decision.policy_digest)
-            decision = decide_jointly(version, approval, profile, now, stored=asked)
+            entitled = by_the_entitled(version, self.equipment)
+            decision = decide_jointly(entitled, approval, profile, now, stored=asked)
             try:
                 return await self.store.approve(
                     seen.version,

@@ -11,6 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, insert, select
 
 from policies.evidence import Evidence
+from policies.people import reads_as
 from policies.statements import PARTS_OF, Kind, ReviewPredicate, Statement, value_digest
 from policies.value import Value, sha256_digest
 from policies.vouching import (
@@ -206,10 +207,10 @@ class Notary:
         last: dict[str, _Signed] = {}
         for each in self._of(digest):
             if each.review is not None:
-                held = last.get(each.review.principal)
+                held = last.get(reads_as(each.review.principal))
                 before = held.review.reviewed_at if held and held.review else None
                 if before is None or before <= each.review.reviewed_at:
-                    last[each.review.principal] = each
+                    last[reads_as(each.review.principal)] = each
         reviews = [
             (each.kind, each.digest)
             for each in last.values()

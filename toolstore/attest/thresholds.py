@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from policies.evidence import TrialKind
+from policies.people import reads_as
 from policies.signatures import SignatureSettings
 from policies.statements import (
     Check,
@@ -57,7 +58,7 @@ def check_in_force(chain: Chain, wanted: SignatureSettings, at: datetime) -> Non
         _check_not_expired(ref, review, at)
         signed.setdefault(Check.REVIEW, set()).add(envelope.key.lineage)
         if envelope.key.person == review.principal:
-            people.add(review.principal)
+            people.add(reads_as(review.principal))
     said = list(_said(evidence))
     fresh = [each for each in said if _is_fresh(each, wanted, at)]
     for each in fresh:
