@@ -33,8 +33,9 @@ from sandbox.runtimes import RUNC, Runtime, check_limits, find_runtime
 
 __all__ = ["DockerSandbox", "SandboxCapacity", "open_docker_sandbox"]
 
-_FINISH_SECONDS: Final = 0.05
-"""How long a guest that has answered may take to close its channel."""
+_FINISH_SECONDS: Final = 0.5
+"""How long a guest that has answered may take to close its channel; on a busy host it waits for
+its turn, and what it had to say meanwhile would be lost."""
 
 _NO_CALL_OPTIONS: Final = CallOptions()
 

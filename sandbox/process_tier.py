@@ -320,11 +320,15 @@ class ProcessTier:
 
     async def settle(self) -> None:
         """End what is not in use, and wait until it is gone."""
+        self._retire_idle()
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._retire_idle()  # those as well that were only being started
+
+    def _retire_idle(self) -> None:
         for shelf in self._shelves.values():
             while shelf.idle:
                 self._retire(shelf, shelf.idle.popleft())
-        while self._tasks:
-            await asyncio.wait(self._tasks)
 
     def shut(self) -> tuple[ForkServer, ...]:
         """Take no more calls, tell whoever waits, and say which servers are in use."""

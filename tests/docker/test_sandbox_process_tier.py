@@ -18,10 +18,11 @@ from sandbox.docker_sandbox import DockerSandbox, SandboxCapacity
 from sandbox.engine import Engine
 from sandbox.errors import SandboxLostError
 from sandbox.identity import OWNER_LABEL
-from sandbox.process_tier import ProcessSettings
+from sandbox.process_tier import ProcessSettings, TierRefusedError
 
 VERSION = ApprovedVersion(version_digest="sha256:1", policy_digest="sha256:2", tenant="one")
 APPROVED = CallOptions(approved=VERSION)
+BOUND_SECONDS = 60.0
 ONE = SandboxCapacity(processes=ProcessSettings(at_once=1, most=1))
 """With one container, each call has the traces of the last before it, if there are any."""
 
@@ -440,3 +441,35 @@ async def test_closing_ends_calls_in_flight(engine: Engine, owner: str, image_di
     with pytest.raises(SandboxLostError):
         await running
     assert not await engine.list_by_label(f"{OWNER_LABEL}={owner}")
+
+
+async def test_settling_ends_a_container_that_was_only_being_started(
+    sandbox: DockerSandbox, engine: Engine, owner: str
+) -> None:
+    given_up = asyncio.create_task(call(sandbox, program("def f():\n    return 1\n")))
+    while not sandbox._processes._tasks:  # noqa: ASYNC110  until it is being started
+        await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+
+    await sandbox.settle()
+
+    assert not await engine.list_by_label(f"{OWNER_LABEL}={owner}")
+
+
+async def test_a_closing_tier_leaves_nobody_waiting(sandbox: DockerSandbox) -> None:
+    what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
+    await call(sandbox, what, seconds=0)
+    in_use = asyncio.create_task(call(sandbox, what, seconds=4))
+    await asyncio.sleep(0.1)
+    (server,) = sandbox._processes.shut()
+    await asyncio.sleep(0)  # those are told who wait already
+
+    async with asyncio.timeout(BOUND_SECONDS):
+        with pytest.raises(TierRefusedError, match="closed"):
+            await sandbox._processes.claim(VERSION, what)
+
+    server.kill_now()
+    with pytest.raises(SandboxLostError):
+        await in_use

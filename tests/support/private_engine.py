@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,8 @@ from sandbox.janitor import ask
 
 _PROGRAMS = ("dockerd", "containerd", "unshare", "nsenter", "mount")
 _DISK_MEGABYTES = 400
-_SECONDS = 60.0
+_SECONDS = 180.0
+"""Against hangs: on a machine that has just been installed the programs come from a cold disk."""
 
 _KEEPER = """
 set -e
@@ -129,8 +130,7 @@ class PrivateEngine:
         )
         self._wait(self._pings)
 
-    def _wait(self, condition: object) -> None:
-        assert callable(condition)
+    def _wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + _SECONDS
         while not condition():
             running = [self._containerd, self._dockerd]
@@ -200,14 +200,21 @@ class PrivateEngine:
         pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
         return {pid for pid in pids if _mounts(pid) == own} - {self._keeper.pid}
 
+    def guests(self) -> set[int]:
+        """Everything that lives in its containers, by its numbers on this host."""
+        found = set()
+        for group in self._groups():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.update(map(int, (group / "cgroup.procs").read_text().split()))
+        return found
+
     def close(self) -> None:
         """End all of it: containers, programs, mounts, folders."""
         try:
             for container in self.containers():
                 with contextlib.suppress(OSError):
                     ask(self.url, "DELETE", f"/containers/{container}?force=1")
-            for group in self._groups():
-                _kill_all(int(pid) for pid in (group / "cgroup.procs").read_text().split())
+            _kill_all(self.guests())
             self.stop()
             _kill_all(self.processes())
             if self._containerd is not None:
@@ -237,10 +244,8 @@ def _mounts(pid: int) -> str:
         return f"none of {pid}"
 
 
-def _kill_all(pids: object) -> None:
+def _kill_all(numbers: Iterable[int]) -> None:
     """End processes by number, and wait until they are gone."""
-    assert isinstance(pids, Iterator | set)
-    numbers = list(pids)
     for pid in numbers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
