@@ -17,6 +17,7 @@ settings.register_profile(
 settings.load_profile("toolkiln")
 
 pytest_plugins = [
+    "aimock",
     "docker_fixtures",
     "postgres_server",
     "private_engine",

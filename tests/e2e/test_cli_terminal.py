@@ -8,12 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aimock import Aimock, aimock_process
+from aimock import Aimock
 from terminal import CTRL_C, CTRL_D, terminal
 
 TOOL = '''def caesar(text: str, shift: int) -> str:
@@ -67,10 +67,9 @@ FIXTURES: list[Mapping[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Aimock]:
-    with aimock_process(FIXTURES) as running:
-        yield running
+@pytest.fixture
+def server(shared_aimock: Aimock) -> Aimock:
+    return shared_aimock.serving(FIXTURES)
 
 
 @pytest.fixture

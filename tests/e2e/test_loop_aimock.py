@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aimock import Aimock, Fixture, aimock_process
+from aimock import Aimock, Fixture
 from looping import DictCatalog, SimpleTool, results_of
 
 from policies.value import JsonObject
@@ -64,17 +64,9 @@ FIXTURES: list[Fixture] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Aimock]:
-    with aimock_process() as running:
-        yield running
-
-
 @pytest.fixture
-def server(shared_server: Aimock) -> Aimock:
-    shared_server.reset()
-    shared_server.add(*FIXTURES)
-    return shared_server
+def server(shared_aimock: Aimock) -> Aimock:
+    return shared_aimock.serving(FIXTURES)
 
 
 @pytest.fixture(params=list(Api), ids=str)

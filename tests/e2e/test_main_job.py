@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aimock import Aimock, Fixture, aimock
+from aimock import Aimock, Fixture
 from toolmaking import adder
 
 from policies.source import ToolSource
@@ -54,9 +54,8 @@ FIXTURES: list[Fixture] = [
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Aimock]:
-    async with aimock(FIXTURES) as running:
-        yield running
+def server(shared_aimock: Aimock) -> Aimock:
+    return shared_aimock.serving(FIXTURES)
 
 
 @pytest.fixture(params=["responses", "responses-whole", "chat", "chat-whole"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from aimock import Aimock, Fixture, aimock_process
+from aimock import Aimock, Fixture
 
 from runtime.errors import ModelError, ModelUnavailableError
 from runtime.messages import ToolMessage, ToolResult, ToolSpec, Usage, UserMessage
@@ -75,17 +75,9 @@ FIXTURES: list[Fixture] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Aimock]:
-    with aimock_process() as running:
-        yield running
-
-
 @pytest.fixture
-def server(shared_server: Aimock) -> Aimock:
-    shared_server.reset()
-    shared_server.add(*FIXTURES)
-    return shared_server
+def server(shared_aimock: Aimock) -> Aimock:
+    return shared_aimock.serving(FIXTURES)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """aimock for tests: a model server from npm that answers from fixtures and keeps a journal.
 
-    async with aimock([
+    server = shared_aimock.serving([
         {"match": {"userMessage": "weather", "turnIndex": 0},
          "response": {"toolCalls": [{"id": "call_1", "name": "get_weather",
                                      "arguments": {"city": "Oslo"}}]}},
         {"match": {"userMessage": "weather", "turnIndex": 1},
          "response": {"content": "It rains."}},
-    ]) as server:
-        model = make_model("gpt-test", api="chat", base_url=server.base_url)
-        ...
-        assert server.tool_names() == [["get_weather"], ["get_weather"]]
+    ])
+    model = make_model("gpt-test", api="chat", base_url=server.base_url)
+    ...
+    assert server.tool_names() == [["get_weather"], ["get_weather"]]
 
 The first fixture whose `match` holds answers. A match may name `userMessage` (part of the last
 user message), `turnIndex` (assistant messages in the request so far), `hasToolResult`,
@@ -21,7 +21,6 @@ and may have `usage` and `finishReason`. Beside `match` and `response` a fixture
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
@@ -32,11 +31,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pytest
 
@@ -97,9 +96,11 @@ class Aimock:
         body = {"message": message, "type": "error"} | ({"code": code} if code else {})
         self._control("POST", "error", {"status": status, "body": body})
 
-    def reset(self) -> None:
-        """Forget fixtures, journal and counts."""
+    def serving(self, fixtures: Sequence[Fixture]) -> Self:
+        """The server with these fixtures alone, and nothing in its journal."""
         self._control("POST", "reset")
+        self.add(*fixtures)
+        return self
 
     def _control(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - our own server on loopback
@@ -117,10 +118,8 @@ class Aimock:
 
 
 @contextmanager
-def aimock_process(
-    fixtures: Sequence[Fixture] = (), *, options: Sequence[str] = ()
-) -> Iterator[Aimock]:
-    """Run a server with these fixtures; `options` are further ones of its command line."""
+def aimock_process(fixtures: Sequence[Fixture] = ()) -> Iterator[Aimock]:
+    """Run a server with these fixtures, which may be broken: it checks those that are added."""
     command = _command()
     with tempfile.TemporaryDirectory(prefix="aimock-") as folder:
         file = Path(folder) / "fixtures.json"
@@ -129,7 +128,7 @@ def aimock_process(
         # A file, not a pipe: the server would stop once a pipe that nobody reads is full.
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
-                [*command, "--port", "0", "--fixtures", str(file), *options],
+                [*command, "--port", "0", "--fixtures", str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -141,17 +140,11 @@ def aimock_process(
             process.wait(timeout=_START_SECONDS)
 
 
-@asynccontextmanager
-async def aimock(
-    fixtures: Sequence[Fixture] = (), *, options: Sequence[str] = ()
-) -> AsyncIterator[Aimock]:
-    """`aimock_process` for use inside a test's event loop."""
-    running = aimock_process(fixtures, options=options)
-    server = await asyncio.to_thread(running.__enter__)
-    try:
-        yield server
-    finally:
-        await asyncio.to_thread(running.__exit__, None, None, None)
+@pytest.fixture(scope="session")
+def shared_aimock() -> Iterator[Aimock]:
+    """One server for all tests; `Aimock.serving` makes it a test's own."""
+    with aimock_process() as running:
+        yield running
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
