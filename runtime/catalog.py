@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runtime.loader import LoadedTool, ToolLoader
 from runtime.messages import ToolSpec
-from toolstore.errors import ToolNotCallableError
+from toolstore.errors import StoreDamagedError, ToolNotCallableError
 from toolstore.models import ToolRef
 from toolstore.search import Bm25Index, searchable_text
 
@@ -19,13 +19,14 @@ class SessionTools:
         self._offers = loader.offers
         self._session = session
         self._pins: dict[str, str] = {}
+        self._denied: dict[str, StoreDamagedError] = {}
         self._head = -1
 
     async def refresh(self) -> None:
         """Notice what changed in the store, the pins of this session included."""
         await self._offers.refresh()
         if self._offers.head != self._head:
-            self._pins = await self._offers.pins(self._session)
+            self._pins, self._denied = await self._offers.pins(self._session)
             self._head = self._offers.head
 
     async def get(self, name: str) -> LoadedTool | None:
@@ -33,8 +34,11 @@ class SessionTools:
 
         Raises:
             ToolNotCallableError: The session is pinned to a version that was taken back.
-            StoreDamagedError: The stored bytes are not what was approved.
+            StoreDamagedError: The stored bytes are not what was approved, or a pin of this
+                session is not what the log says.
         """
+        if name in self._denied:
+            raise self._denied[name]
         pin = self._pins.get(name)
         digest = self._offers.chosen(name, self._session, pin)
         if digest is None:

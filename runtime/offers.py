@@ -9,7 +9,7 @@ from runtime.redecision import Redecision
 from toolstore.attest.errors import NotInForceError
 from toolstore.channels import Offer
 from toolstore.errors import StoreDamagedError
-from toolstore.models import ToolRef, ToolVersion
+from toolstore.models import Pin, ToolRef, ToolVersion
 from toolstore.store import ToolStore, utc_now
 
 _CHANGED_NAMES = 200
@@ -76,13 +76,15 @@ class Offers:
         offer = self._offers.get(version.name) if version else None
         return version if offer is not None and offer.holds(digest, session) else None
 
-    async def pins(self, session: str) -> dict[str, str]:
-        """Digests that a session stays with, by name.
+    async def pins(self, session: str) -> tuple[dict[str, str], dict[str, StoreDamagedError]]:
+        """Digests that a session stays with, by name; and names of which the log denies the pin."""
+        denied: dict[str, StoreDamagedError] = {}
 
-        Raises:
-            StoreDamagedError: A pin does not follow from the log.
-        """
-        return {pin.name: pin.digest for pin in await self._store.lifecycle.pins(session)}
+        def note(pin: Pin, error: StoreDamagedError) -> None:
+            denied[pin.name] = error
+
+        kept = await self._store.lifecycle.pins(session, on_damage=note)
+        return {pin.name: pin.digest for pin in kept}, denied
 
     def names(self) -> Sequence[str]:
         """Names of all tools that have a stable version."""

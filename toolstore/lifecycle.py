@@ -14,7 +14,7 @@ from toolstore.commit import Commit
 from toolstore.events import EventType
 from toolstore.lane import Lane
 from toolstore.models import Pin, ToolRef, ToolVersion
-from toolstore.pins import pins
+from toolstore.pins import OnDamage, pins
 from toolstore.proposals import ProposalQuota
 from toolstore.terms import NO_TERMS, Terms
 from toolstore.writing import Writer
@@ -129,13 +129,16 @@ class LifecycleMoves:
         work = partial(moves.unpin, name=name, session=session, reason=reason)
         return await self._write(actor, work)
 
-    async def pins(self, session: str | None = None) -> tuple[Pin, ...]:
+    async def pins(
+        self, session: str | None = None, *, on_damage: OnDamage | None = None
+    ) -> tuple[Pin, ...]:
         """All pins, or those of one session, each held against the log.
 
         Raises:
-            StoreDamagedError: one does not follow from the log.
+            StoreDamagedError: one does not follow from the log, and there is no `on_damage`, which
+                gets the pin and the error.
         """
-        return await self._reads.run(partial(pins, session=session))
+        return await self._reads.run(partial(pins, session=session, on_damage=on_damage))
 
     async def count_call(
         self, name: str, digest: str, settings: CanarySettings, *, actor: str, succeeded: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
@@ -13,11 +15,17 @@ from toolstore.models import Event, Pin
 _STEPS = (EventType.PINNED.value, EventType.UNPINNED.value)
 
 
-def pins(connection: Connection, session: str | None = None) -> tuple[Pin, ...]:
+OnDamage = Callable[[Pin, StoreDamagedError], None]
+
+
+def pins(
+    connection: Connection, session: str | None = None, on_damage: OnDamage | None = None
+) -> tuple[Pin, ...]:
     """All pins, or those of one session.
 
     Raises:
-        StoreDamagedError: one does not follow from the log.
+        StoreDamagedError: one does not follow from the log, and there is no `on_damage` to hear
+            of it.
     """
     table = tables.pin.c
     query = select(table.session, table.version, table.event, tables.tool.c.name).select_from(
@@ -25,17 +33,25 @@ def pins(connection: Connection, session: str | None = None) -> tuple[Pin, ...]:
     )
     if session is not None:
         query = query.where(table.session == session)
-    found = [(row.event, _pin(row)) for row in connection.execute(query)]
-    for sequence, pin in found:
-        _check(connection, sequence, pin)
-    return tuple(pin for _, pin in sorted(found, key=lambda each: each[0]))
+    sound: list[Pin] = []
+    for row in connection.execute(query.order_by(table.event)):
+        pin = _pin(row)
+        try:
+            _check(connection, row.event, pin)
+        except StoreDamagedError as error:
+            if on_damage is None:
+                raise
+            on_damage(pin, error)
+        else:
+            sound.append(pin)
+    return tuple(sound)
 
 
 def _pin(row: object) -> Pin:
     return Pin(
-        session=getattr(row, "session", ""),
-        name=getattr(row, "name", ""),
-        digest=getattr(row, "version", ""),
+        session=str(getattr(row, "session", "")),
+        name=str(getattr(row, "name", "")),
+        digest=str(getattr(row, "version", "")),
     )
 
 

@@ -18,6 +18,7 @@ from storekit import tampering
 from policies.config import PolicyProfile
 from policies.decision import Approval
 from runtime.artefacts import ArtefactStore
+from runtime.catalog import SessionTools
 from runtime.equipment import Equipment
 from runtime.loader import ToolLoader
 from runtime.profiles import read_profile
@@ -84,6 +85,19 @@ async def test_a_row_that_undoes_a_revocation_lets_no_loaded_tool_run(host: Host
         await host.loader.runner.call(loaded.version, {"number": 2})
     with pytest.raises(StoreDamagedError, match="its state is kept as approved"):
         await host.loader.load(ToolRef(name="double", digest=version.digest))
+
+
+async def test_a_pin_that_the_log_denies_takes_no_other_tool_with_it(host: Host) -> None:
+    pinned, other = await host.admit("double"), await host.admit("other")
+    await host.store.lifecycle.pin(pinned.ref, session="s", actor="ada", reason="known")
+    host.place.tamper("UPDATE pin SET event = 1")
+    tools = SessionTools(host.loader, "s")
+    await tools.refresh()
+
+    with pytest.raises(StoreDamagedError, match="the log does not say"):
+        await tools.get("double")
+    assert (loaded := await tools.get("other")) is not None
+    assert loaded.version == other
 
 
 async def test_a_file_put_in_the_place_of_the_open_one_is_noticed(host: Host) -> None:
