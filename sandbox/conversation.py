@@ -39,10 +39,12 @@ class Call:
     usage: Usage
     output: str
     output_bytes: int
+    killed: bool = False
+    """Whether the guest was killed at the limit, although its answer had come by then."""
 
     @property
     def answered(self) -> bool:
-        """Whether the guest can take another call."""
+        """Whether the guest had an answer."""
         return self.verdict.outcome in (Outcome.RETURNED, Outcome.RAISED)
 
 
@@ -180,7 +182,7 @@ class Conversation:
         self._calls = 1
 
     async def hold(self, batch: Sequence[bytes]) -> list[Call]:
-        """Call with each of `batch`, arguments as JSON, until one does not end in an answer.
+        """Call with each of `batch`, arguments as JSON, until the guest has ended.
 
         Raises:
             SandboxLostError: The engine failed meanwhile.
@@ -195,7 +197,7 @@ class Conversation:
                 message = opening + encode_frame(Kind.ARGUMENTS, number, arguments)
                 calls.append(await self._call(number, message))
                 opening = b""
-                if not calls[-1].answered:
+                if calls[-1].killed or not calls[-1].answered:
                     break
         finally:
             for service in self._services:
@@ -242,6 +244,8 @@ class Conversation:
             usage=_between(before, after),
             output=self._channel.intake.new_output(),
             output_bytes=self._newly_counted(),
+            # An event loop that is late finds the answer and the end of the guest together.
+            killed=limit.passed,
         )
 
     def _newly_counted(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from hostile import HOSTILE, STOPS_READING, StopsReading
-from scenes import ADD, BOUND_SECONDS, SLEEP, Scene, bounded, descriptors, sleeping
+from scenes import ADD, BOUND_SECONDS, SLEEP, Scene, bounded, descriptors, has_begun, sleeping
 
 from policies.limits import ResourceLimits
 from policies.permissions import LintLevel
@@ -164,6 +164,18 @@ async def test_an_answer_in_time_counts_although_the_host_was_busy(scene: Scene)
     time.sleep(2)  # noqa: ASYNC251  as above
 
     end = await bounded(call)
+    assert (end.outcome, end.value) == (Outcome.RETURNED, "slept")
+
+
+async def test_a_batch_ends_where_a_busy_host_was_late_for_an_answer(scene: Scene) -> None:
+    answers_in_time = sleeping(1, wall_seconds=1.5)
+    call = asyncio.create_task(scene.sandbox.run_batch(answers_in_time, [{}, {}]))
+    while not any(map(has_begun, (await scene.pids(0)).values())):  # noqa: ASYNC110  no event tells
+        await asyncio.sleep(0.02)
+
+    time.sleep(2)  # noqa: ASYNC251  as above; at its limit the guest is killed meanwhile
+
+    (end,) = await bounded(call)
     assert (end.outcome, end.value) == (Outcome.RETURNED, "slept")
 
 
