@@ -9,7 +9,7 @@ from typing import TypeVar
 from policies.decision import Decision
 from policies.sequential import CanarySettings, Tally
 from policies.waivers import Waiver
-from toolstore import moves, proposals, retirement
+from toolstore import moves, proposals, retirement, tallies
 from toolstore.commit import Commit
 from toolstore.events import EventType
 from toolstore.lane import Lane
@@ -152,13 +152,13 @@ class LifecycleMoves:
         """
 
         def work(writer: Writer) -> EventType | None:
-            return moves.count_call(writer, name, digest, settings, succeeded=succeeded)
+            return tallies.count_call(writer, name, digest, settings, succeeded=succeeded)
 
         return await self._write(actor, work)
 
     async def tallies(self, name: str) -> dict[str, Tally]:
         """Calls counted since the running canary of `name` began, by channel; else nothing."""
-        return await self._reads.run(partial(moves.running_tallies, name=name))
+        return await self._reads.run(partial(tallies.running_tallies, name=name))
 
     async def propose(
         self, name: str, *, author: str, session: str | None, quota: ProposalQuota

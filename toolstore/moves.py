@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from operator import itemgetter
+
+from sqlalchemy import insert, select, update
 
 from policies.decision import Channel, Decision
-from policies.sequential import CanarySettings, CanaryVerdict, Tally, judge_canary
 from policies.waivers import Waiver
 from toolstore import reading, tables
 from toolstore.assemble import VersionRow
-from toolstore.errors import TransitionError
-from toolstore.events import CanaryFigures, EventDetail, EventType, time_text
-from toolstore.models import Lifecycle, Origin, Place, ToolRef, ToolVersion
-from toolstore.placing import last_move
+from toolstore.errors import ToolNotFoundError, TransitionError
+from toolstore.events import EventDetail, EventType, time_text
+from toolstore.models import Lifecycle, Place, ToolRef, ToolVersion
+from toolstore.placing import last_move, stable_of
 from toolstore.terms import Terms
 from toolstore.writing import Writer, words
+
+
+def rollback(writer: Writer, name: str, reason: str, to: ToolRef | None) -> ToolVersion:
+    """Go back to an earlier version; see `ToolStore.rollback`."""
+    rows = reading.require_name(writer.connection, name)
+    canary = next((row for row in rows if row.channel == Channel.CANARY), None)
+    if to is None and canary is not None:
+        writer.placing.take_out(canary, EventType.ROLLED_BACK, reason)
+        return writer.finish((stable_of(rows) or canary).digest)
+    if to is None:
+        target = _predecessor(writer, name, rows)
+    elif to.name == name:
+        target = reading.only_match(rows, to)
+    else:
+        raise ToolNotFoundError(str(to), known=[row.ref for row in rows])
+    writer.require(target, EventType.RESTORED)
+    reading.load(writer.connection, target)
+    writer.placing.put(target, EventType.RESTORED, reason)
+    return writer.finish(target.digest)
+
+
+def _predecessor(writer: Writer, name: str, rows: list[VersionRow]) -> VersionRow:
+    """What was replaced last and not gone back from since."""
+    replaced = []
+    for row in rows:
+        if row.state == Lifecycle.DEPRECATED:
+            last, detail = last_move(writer.connection, row)
+            if last.type == EventType.SUPERSEDED and detail.left is None:
+                replaced.append((last.sequence, row))
+    if not replaced:
+        raise TransitionError(
+            name,
+            "there is no earlier version to go back to; "
+            f"`toolkiln tools history {name}` shows what there is, `--to` names one",
+        )
+    return max(replaced, key=itemgetter(0))[1]
 
 
 def promote(writer: Writer, ref: ToolRef, reason: str) -> ToolVersion:
@@ -145,82 +182,6 @@ def unpin(writer: Writer, name: str, session: str, reason: str) -> ToolVersion:
         raise TransitionError(name, f"the session {session} is not pinned to a version of it")
     writer.journal.record(row, EventType.UNPINNED, reason, EventDetail(pinned=session))
     return writer.finish(row.digest)
-
-
-def count_call(
-    writer: Writer, name: str, digest: str, settings: CanarySettings, *, succeeded: bool
-) -> EventType | None:
-    """Count a call beside a running canary, and do at once what the counts say by then.
-
-    Returns:
-        What happened to the canary, if anything.
-    """
-    rows = {
-        row.channel: row
-        for row in reading.rows_of_name(writer.connection, name)
-        if row.channel in {Channel.CANARY, Channel.STABLE}
-    }
-    canary = rows.get(Channel.CANARY)
-    counted = next((row for row in rows.values() if row.digest == digest), None)
-    if canary is None or counted is None or counted.channel is None:
-        return None
-    start = last_move(writer.connection, canary)[0].sequence
-    _add(writer, start, counted.channel, succeeded=succeeded)
-    tallies = _tallies(writer.connection, start)
-    mine = tallies.get(Channel.CANARY, Tally())
-    other = tallies.get(Channel.STABLE, Tally())
-    judged = judge_canary(mine, other, settings)
-    figures = CanaryFigures(
-        canary_succeeded=mine.succeeded,
-        canary_failed=mine.failed,
-        stable_succeeded=other.succeeded,
-        stable_failed=other.failed,
-        evidence=judged.evidence,
-        threshold=judged.threshold,
-    )
-    detail = EventDetail(figures=figures)
-    match judged.verdict:
-        case CanaryVerdict.TAKE_OUT:
-            kind = EventType.CANARY_FAILED
-            writer.placing.take_out(canary, kind, judged.reason, detail)
-        case CanaryVerdict.PROMOTE if canary.origin != Origin.HUMAN:
-            kind = EventType.PROMOTED
-            writer.placing.put(canary, kind, judged.reason, detail)
-        case _:
-            return None
-    writer.finish(canary.digest)
-    return kind
-
-
-def running_tallies(connection: Connection, name: str) -> dict[str, Tally]:
-    """What was counted since the running canary of `name` began, by channel."""
-    rows = reading.require_name(connection, name)
-    canary = next((row for row in rows if row.channel == Channel.CANARY), None)
-    return {} if canary is None else _tallies(connection, last_move(connection, canary)[0].sequence)
-
-
-def _tallies(connection: Connection, start: int) -> dict[str, Tally]:
-    count = tables.canary_count.c
-    query = select(count.channel, count.succeeded, count.failed).where(count.start == start)
-    return {
-        row.channel: Tally(succeeded=row.succeeded, failed=row.failed)
-        for row in connection.execute(query)
-    }
-
-
-def _add(writer: Writer, start: int, channel: str, *, succeeded: bool) -> None:
-    table = tables.canary_count
-    column = table.c.succeeded if succeeded else table.c.failed
-    mine = (table.c.start == start, table.c.channel == channel)
-    changed = writer.connection.execute(update(table).where(*mine).values({column: column + 1}))
-    if changed.rowcount == 0:
-        row = {
-            "start": start,
-            "channel": channel,
-            "succeeded": int(succeeded),
-            "failed": int(not succeeded),
-        }
-        writer.connection.execute(insert(table).values(row))
 
 
 def note_use(writer: Writer, digest: str) -> None:

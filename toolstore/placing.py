@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection
 
 from policies.decision import Channel
@@ -100,3 +102,8 @@ def _entries(connection: Connection, row: VersionRow) -> tuple[Event, ...]:
     entries = tuple(logbook.events(connection, tables.event.c.version == row.digest))
     details_of(row, entries)
     return entries
+
+
+def stable_of(rows: Iterable[VersionRow]) -> VersionRow | None:
+    """Of the versions of a name the one that is for everybody."""
+    return next((row for row in rows if row.channel == Channel.STABLE), None)

@@ -243,9 +243,11 @@ class PostgresDatabase:
         words = " ".join(self._without_password(str(error)).split()).rstrip(".?")
         words = words or type(error).__name__
         match error:
-            case errors.LockNotAvailable() | errors.SerializationFailure():
-                return StoreBusyError(self.busy_seconds)
-            case errors.DeadlockDetected():
+            case (
+                errors.LockNotAvailable()
+                | errors.SerializationFailure()
+                | errors.DeadlockDetected()
+            ):
                 return StoreBusyError(self.busy_seconds)
             case errors.UniqueViolation() if error.diag.table_name in {"event", "log_head"}:
                 # Somebody wrote past the lock; the log let one of the two in.

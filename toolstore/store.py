@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from policies.decision import Approval, Decision
 from policies.signatures import DEFAULT_SIGNATURES, SignatureSettings
-from toolstore import calls, forgetting, forms, reading, searching
+from toolstore import calls, forgetting, forms, intake, moves, reading, searching, votes
 from toolstore.attest.checkpoints import SeenCheckpoints
 from toolstore.attest.guard import Guard, GuardedLane
 from toolstore.attest.keys import KeyRing
@@ -150,7 +150,7 @@ class ToolStore(Lookups):
             QuotaError: as many versions are stored as `terms` allow.
             StoreBusyError: nothing was written, and a retry mends it.
         """
-        return await self._write(actor, lambda writer: writer.admit(submission, terms))
+        return await self._write(actor, partial(intake.admit, submission=submission, terms=terms))
 
     async def approve(  # noqa: PLR0913 - what a yes rests on, each by its name
         self,
@@ -178,7 +178,7 @@ class ToolStore(Lookups):
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.approve(row, approval, decision, after, terms)
+            return votes.approve(writer, row, approval, decision, after=after, terms=terms)
 
         return await self._write(actor, work)
 
@@ -194,7 +194,7 @@ class ToolStore(Lookups):
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.ask_change(row, reason, shown)
+            return votes.ask_change(writer, row, reason, shown)
 
         return await self._write(actor, work)
 
@@ -210,7 +210,7 @@ class ToolStore(Lookups):
 
         def work(writer: Writer) -> ToolVersion:
             row = reading.require_digest(writer.connection, digest)
-            return writer.take_back(row, EventType.REJECTED, reason, shown=shown)
+            return votes.take_back(writer, row, EventType.REJECTED, reason, shown=shown)
 
         return await self._write(actor, work)
 
@@ -231,7 +231,7 @@ class ToolStore(Lookups):
                 if isinstance(which, str)
                 else reading.find_row(writer.connection, which)
             )
-            return writer.take_back(row, EventType.REVOKED, reason)
+            return votes.take_back(writer, row, EventType.REVOKED, reason)
 
         return await self._write(actor, work)
 
@@ -244,7 +244,7 @@ class ToolStore(Lookups):
             TransitionError: there is none, or `to` is neither deprecated nor archived.
             ToolNotFoundError: there is no such tool or version.
         """
-        return await self._write(actor, lambda writer: writer.rollback(name, reason, to))
+        return await self._write(actor, partial(moves.rollback, name=name, reason=reason, to=to))
 
     async def reindex(self) -> None:
         """Make the search index anew from the stable tools; it is the only thing changed."""
