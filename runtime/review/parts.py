@@ -201,7 +201,7 @@ class HistoryLine(Value):
     version: SafeText
     what: str
     state: SafeText | None
-    """Where it led: the state, and for whom it is callable; None where nothing moved."""
+    """Where it led: the state, and for whom it is callable; None where that goes without saying."""
 
     actor: SafeText
     reason: SafeText

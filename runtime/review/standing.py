@@ -65,7 +65,8 @@ def _led_to(event: Event) -> SafeText | None:
     detail = EventDetail.model_validate_json(event.detail)
     if event.to_state is Lifecycle.APPROVED and detail.place is not None:
         return mark_text(f"{event.to_state}, {detail.place}", characters=200)
-    return None if event.from_state is event.to_state else mark_text(event.to_state)
+    told = event.to_state in {event.from_state, event.type}
+    return None if told else mark_text(event.to_state)
 
 
 def statement_views(lines: Iterable[Line]) -> tuple[StatementView, ...]:

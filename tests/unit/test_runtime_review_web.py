@@ -92,6 +92,38 @@ async def test_a_form_from_elsewhere_signs_nobody_in(page: Page):
     assert (await page.post("/sign-in", {**form, **other})).status_code == 403
 
 
+async def test_a_cookie_that_somebody_planted_is_never_a_session(page: Page):
+    name = next(iter((await page.sign_in("eve")).cookies))
+    planted = page.client.cookies[name]
+    await page.post("/sign-out", fields(await page.get("/keys"), action="/sign-out"))
+    for value in (planted, "x" * 43, ""):
+        page.client.cookies.clear()
+        page.client.cookies.set(name, value, domain="127.0.0.1", path="/")
+        answer = await page.sign_in("bob")
+        assert answer.status_code == 303
+        mine = answer.cookies[name]
+        assert mine not in {planted, value}
+        page.client.cookies.clear()
+        page.client.cookies.set(name, value, domain="127.0.0.1", path="/")
+        assert (await page.get("/keys")).status_code == 303
+        page.client.cookies.set(name, mine, domain="127.0.0.1", path="/")
+        assert (await page.get("/keys")).status_code == 200
+
+
+async def test_who_signs_in_anew_leaves_no_session_behind(page: Page):
+    await page.sign_in("bob")
+    kept = dict(page.client.cookies)
+    secret = page.token("bob")
+    page.client.cookies.clear()
+    form = fields(await page.get("/sign-in"))
+    page.client.cookies.update(kept)  # the form of another tab, sent while signed in
+    answer = await page.post("/sign-in", {**form, "name": "bob", "token": secret})
+    assert answer.status_code == 303
+    page.client.cookies.clear()
+    page.client.cookies.update(kept)
+    assert (await page.get("/keys")).status_code == 303
+
+
 async def test_tries_are_limited_and_come_back_with_time(page: Page):
     for _ in range(BURST):
         form = fields(await page.get("/sign-in"))
