@@ -23,6 +23,7 @@ from toolstore import tables
 from toolstore.attest.keys import KeyRing
 from toolstore.calls import CallBody, CallRecord
 from toolstore.errors import TransitionError
+from toolstore.forgetting import Which
 from toolstore.index import database_at
 from toolstore.models import Submission, ToolRef, ToolVersion
 from toolstore.proposals import ProposalQuota
@@ -194,6 +195,13 @@ async def form(store: ToolStore) -> None:
     await store.note_form(of.digest, normal="n", shape="s")
 
 
+async def prove(store: ToolStore) -> None:
+    """The same version is proven once more."""
+    of = await store.find(ToolRef(name="ready"))
+    again = of.evidence.model_copy(update={"produced_at": AT})
+    await store.proofs.add(of.digest, again, actor="ada")
+
+
 async def suspend(store: ToolStore) -> None:
     """What is stable is set aside."""
     of = await store.find(ToolRef(name="ready"))
@@ -253,6 +261,8 @@ STEPS: Final[Mapping[str, Step]] = {
     ),
     "import": bundle,
     "record calls": record_calls,
+    "forget calls": lambda s: s.forget_calls(Which(name="aside", before=AT + timedelta(seconds=2))),
+    "prove again": prove,
     "note a use": use,
     "note a form": form,
     "propose": lambda s: s.lifecycle.propose(
