@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from factories import make_submission, needs_review
+from factories import ALWAYS_ASKS, make_submission, needs_review
 from terminal import CTRL_C, terminal
 from vtscreen import FullScreen
 
@@ -29,26 +29,11 @@ CHANGED = (
 )
 
 
-POLICY = """
-name = "tests"
-[admission]
-levels = ["L0"]
-automatic_levels = []
-review = "always"
-author_may_approve = false
-[evidence]
-examples = 1
-runs_per_example = 1
-property_runs = 0
-property_failures = "allow"
-"""
-
-
 @pytest.fixture
 async def environment(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "policy.toml").write_text(ALWAYS_ASKS)
     asked = needs_review("somebody must look")
-    digest = load_profile(POLICY, origin="tests").digest
+    digest = load_profile(ALWAYS_ASKS, origin="tests").digest
     decision = asked.model_copy(update={"policy_digest": digest})
     keys = KeyRing(tmp_path / "keys")
     async with await ToolStore.open(tmp_path / "store", keys=keys) as store:

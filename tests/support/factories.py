@@ -18,6 +18,22 @@ POLICY = sha256_digest(b"the policy of the tests")
 NUMBER: JsonObject = {"type": "integer", "description": "The number."}
 
 
+ALWAYS_ASKS = """
+name = "tests"
+[admission]
+levels = ["L0"]
+automatic_levels = []
+review = "always"
+author_may_approve = false
+[evidence]
+examples = 1
+runs_per_example = 1
+property_runs = 0
+property_failures = "allow"
+"""
+"""A policy under which a person, not the author, is asked for every tool."""
+
+
 def make_source(
     name: str = "double",
     *,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 from cli_home import stand_at_home
-from factories import make_submission, needs_review
+from factories import ALWAYS_ASKS, make_submission, needs_review
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
@@ -27,25 +27,11 @@ from toolstore.store import ToolStore
 
 T = TypeVar("T")
 
-POLICY = """
-name = "tests"
-[admission]
-levels = ["L0"]
-automatic_levels = []
-review = "always"
-author_may_approve = false
-[evidence]
-examples = 1
-runs_per_example = 1
-property_runs = 0
-property_failures = "allow"
-"""
-
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = stand_at_home(tmp_path, monkeypatch)
-    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "policy.toml").write_text(ALWAYS_ASKS)
     monkeypatch.setenv("TOOLKILN_POLICY", str(tmp_path / "policy.toml"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     return home
@@ -62,7 +48,7 @@ def in_store(home: Path, work: Callable[[ToolStore], Awaitable[T]]) -> T:
 
 @pytest.fixture
 def waiting(home: Path) -> ToolVersion:
-    digest = load_profile(POLICY, origin="tests").digest
+    digest = load_profile(ALWAYS_ASKS, origin="tests").digest
     decision = needs_review().model_copy(update={"policy_digest": digest})
     return in_store(home, lambda s: s.admit(make_submission(decision=decision), actor="ada"))
 
