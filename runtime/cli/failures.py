@@ -3,7 +3,7 @@
 | failure | exit code |
 |---|---|
 | `RuntimeFailure` and all below it | its own `exit_code` |
-| a policy file or a setting that is not understood | 2 |
+| a policy file or a setting that is not understood, a text that no store keeps | 2 |
 | packages that are not granted, or cannot be had as declared | 1 |
 | the sandbox or its engine | 3 |
 | the store is locked by another process or unusable; the file system refuses | 3 |
@@ -26,7 +26,7 @@ from policies.errors import PoliciesError
 from runtime.errors import ExitCode, RuntimeFailure
 from sandbox.errors import PackagesRefusedError, SandboxError
 from toolstore.attest.errors import KeysError
-from toolstore.errors import StoreBusyError, StoreUnusableError, ToolStoreError
+from toolstore.errors import StoreBusyError, StoreUnusableError, TextError, ToolStoreError
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (PoliciesError, ExitCode.USAGE),
@@ -34,6 +34,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (SandboxError, ExitCode.MISSING),
     (StoreBusyError, ExitCode.MISSING),
     (StoreUnusableError, ExitCode.MISSING),
+    (TextError, ExitCode.USAGE),
     (KeysError, ExitCode.MISSING),
     (ToolStoreError, ExitCode.NO),
     (OSError, ExitCode.MISSING),

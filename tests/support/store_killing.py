@@ -418,6 +418,7 @@ def main(place: str, stride: int, random_rounds: int, every: int = 1) -> None:
     try:
         for number, case in enumerate(CASES[::every]):
             killing.at_points(case, stride, number % stride)
+            print(case.name, vars(killing.found), file=sys.stderr, flush=True)
         kill_copies(places, killing.found, stride)
         killing.at_random(random_rounds)
     finally:

@@ -24,6 +24,7 @@ from toolstore.attest.keys import KeyRing
 from toolstore.errors import (
     StoreBusyError,
     StoreDamagedError,
+    TextError,
     ToolNotCallableError,
     ToolNotFoundError,
     TransitionError,
@@ -100,6 +101,7 @@ def test_wrong_usage_is_2(words: list[str]) -> None:
         (SandboxLostError("a", engine="b"), 3),
         (ModelUnavailableError("m", "a", advice="b"), 3),
         (StoreBusyError(1), 3),
+        (TextError("x"), 2),
         (PermissionError("x"), 3),
         (ToolNotFoundError("x"), 1),
         (ToolNotCallableError("x", "a", "b"), 1),
