@@ -124,7 +124,7 @@ def _check_log(connection: Connection, findings: _Findings, guard: Guard | None)
         logbook.checked_head(connection)
     except StoreDamagedError as error:
         findings.add("log", error.what)
-        log.last_break = max((logbook.kept_head(connection).sequence, *log.born.values()))
+        log.last_break = max((log.length, *log.born.values()))
     signed = signed_log(connection, guard, entries)
     if signed is not None:
         findings.damage.extend(signed.damage)

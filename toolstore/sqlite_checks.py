@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import Connection, Float, Integer, LargeBinary, Table
+from sqlalchemy import Connection, Float, Integer, LargeBinary, Table, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from toolstore.tables import APPEND_ONLY, metadata
@@ -29,11 +29,17 @@ _KEYS: Final = {
 
 def problems(connection: Connection) -> list[str]:
     """What is wrong with pages, references, definitions, and types of values."""
+    tables = inspect(connection).get_table_names()
     return [
         *_page_problems(connection),
         *_reference_problems(connection),
         *_definition_problems(connection),
-        *(found for table in metadata.sorted_tables for found in _types(connection, table)),
+        *(
+            found
+            for table in metadata.sorted_tables
+            if table.name in tables
+            for found in _types(connection, table)
+        ),
     ]
 
 
