@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before `sandbox.py` beside us
 
 import openai
 from aimock import Aimock, aimock_process

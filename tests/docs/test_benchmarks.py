@@ -46,5 +46,10 @@ def test_the_other_command_has_the_options_that_are_shown():
         assert option in known, option
 
 
+def test_the_benchmark_of_the_loop_starts():
+    # Started by its path it has its own folder first, where another `sandbox` is.
+    assert "--repeats" in help_of("benchmarks/loop.py")
+
+
 def test_the_script_that_sets_up_the_peers_is_there():
     assert os.access(ROOT / "benchmarks" / "peers" / "setup", os.X_OK)
