@@ -110,7 +110,8 @@ def run_of(
 
 
 def _struck(answer: Answer, redaction: Redaction) -> Answer:
-    return answer.model_copy(update={"value": redaction.apply(answer.value)})
+    error = redaction.apply(answer.error_type)  # its name is the tool's to choose
+    return answer.model_copy(update={"value": redaction.apply(answer.value), "error_type": error})
 
 
 def _words(answer: Answer, *, timed: bool = False) -> str:

@@ -68,7 +68,8 @@ def load(content: bytes, source: Path, function: str) -> Callable[..., object]:
     module = types.ModuleType("tool")
     module.__file__ = str(source)
     sys.modules["tool"] = module
-    exec(compile(content, source, "exec"), module.__dict__)  # noqa: S102 - it is what this is for
+    code = compile(content, source, "exec", dont_inherit=True)  # not this file's `__future__`
+    exec(code, module.__dict__)  # noqa: S102 - it is what this is for
     found: Callable[..., object] = getattr(module, function)
     return found
 

@@ -266,6 +266,14 @@ def test_the_script_answers_as_the_tool_does(skill: Path):
     assert run(skill, "[]").returncode == run(skill, "{").returncode == 2
 
 
+def test_the_script_compiles_the_tool_as_a_file_of_its_own(tmp_path: Path):
+    code = "def kind(number: int) -> str:\n    return str(kind.__annotations__['number'])\n"
+    skill = tmp_path / "kind"
+    write_folder(skill, skill_files(version_of(make_source("kind", code=code)), b"{}\n"))
+
+    assert json.loads(run(skill, '{"number": 2}').stdout) == "<class 'int'>"
+
+
 def test_the_script_does_not_run_what_was_changed(skill: Path):
     (skill / "scripts" / "tool.py").write_text(CODE.replace("too small", "too big"))
 

@@ -95,6 +95,10 @@ def test_evidence_keeps_no_answer_that_the_policy_strikes_out():
     answers = (returned("ada@example.org"), returned("bob@example.org"))
     run = run_of(InputOrigin.RECORDED, "sha256:0", {"of": "eve@example.org"}, answers, mail)
     assert run.difference is Difference.DIFFERS  # compared as they are
+    named = run_of(
+        InputOrigin.RECORDED, "sha256:0", {}, (raised("A"), raised("b@example.org")), mail
+    )
+    assert "example.org" not in named.model_dump_json()
     assert "example.org" not in run.model_dump_json()
 
 
