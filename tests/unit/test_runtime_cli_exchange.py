@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from cli_home import stand_at_home
 from exporters import Exported, Exporter
 from factories import NOON, make_schema, make_submission
 from rich.console import Console
@@ -34,13 +34,7 @@ from toolstore.store import ToolStore
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home and a working folder of its own, and nothing of the caller's environment."""
-    for name in list(os.environ):
-        if name.startswith(("TOOLKILN_", "OPENAI_")) or name in {"DOCKER_HOST", "NO_COLOR"}:
-            monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    monkeypatch.setenv("TOOLKILN_HOME", str(folder))
-    monkeypatch.chdir(tmp_path)
-    return folder
+    return stand_at_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
