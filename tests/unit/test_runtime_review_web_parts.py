@@ -23,6 +23,7 @@ from runtime.errors import ExitCode, UsageError
 from runtime.review.diff import diff_lines
 from runtime.review.web.highlight import plain_lines, python_lines
 from runtime.review.web.marking import html_of
+from runtime.review.web.pages import HERE
 from runtime.review.web.roles import Role
 from runtime.review.web.serve import Door, check_door
 from runtime.review.web.sides import colours_of, rows_of
@@ -252,6 +253,38 @@ def test_the_earlier_text_has_the_colours_of_the_whole_of_it():
     assert changed.before
     assert '<span class="c">    as it </span><span class="c moved">wa</span>' in changed.before.html
     assert "".join(read(line.html()).text for line in plain_lines([mark_line("x < 1")])) == "x < 1"
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG 2 has it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_has_contrast_in_both_colour_schemes():
+    style = (HERE / "static" / "style.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    )
+    code = ("ink", "kw", "str", "com", "num", "fun", "bui")
+    pairs = [(text, ground) for text in code for ground in ("paper", "add", "del", "warn-bg")]
+    pairs += [("ink", ground) for ground in ("ground", "add-no", "del-no")]
+    pairs += [(text, ground) for text in ("soft", "link") for ground in ("ground", "paper")]
+    pairs += [(text, f"{text}-bg") for text in ("good", "bad", "warn", "info")]
+    pairs.append(("accent-ink", "accent"))
+    for colours in (light, light | dark):
+        for text, ground in pairs:
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        assert contrast(colours["focus"], colours["paper"]) >= 3
 
 
 # -- the command ---------------------------------------------------------------------------------
