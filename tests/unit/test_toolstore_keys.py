@@ -207,8 +207,8 @@ def beside(key: TrustedKey) -> TrustedKey:
 
 def wide(key: TrustedKey) -> TrustedKey:
     """A key that a program would be started for."""
-    public: JsonObject = {"keytype": "rsa", "scheme": "pgp+rsa-pkcsv1.5", "keyval": {"public": "x"}}
-    return trusted(public)
+    large = rsa.generate_private_key(65_537, 2_048).public_key()
+    return trusted({**SSlibKey.from_crypto(large).to_dict(), "scheme": "pgp+rsa-pkcsv1.5"})
 
 
 def short(key: TrustedKey) -> TrustedKey:

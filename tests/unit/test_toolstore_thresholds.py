@@ -57,8 +57,8 @@ def found_by(version: ToolVersion, seconds: float = 0.5, **changes: object) -> E
     return version.evidence.model_copy(update={"trials": trials, **changes})
 
 
-async def admitted(host: Host) -> ToolVersion:
-    async with await host.open() as store:
+async def admitted(host: Host, at: datetime = NOON) -> ToolVersion:
+    async with await host.open(clock=lambda: at) as store:
         return await store.admit(make_submission(), actor="ada")
 
 
@@ -215,8 +215,8 @@ async def test_evidence_of_tomorrow_does_not_stay_fresh_for_ever(
     hosts: tuple[Host, Host], ahead: int, counts: bool
 ) -> None:
     one, _ = hosts
-    await admitted(one)
     before = NOON - timedelta(minutes=ahead)
+    await admitted(one, before)
     async with await one.open(SignatureSettings(evidence_days=9), clock=lambda: before) as store:
         if counts:
             await store.get(DOUBLE)
