@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from factories import make_submission, needs_review
+from factories import make_source, make_submission, needs_review
 from looping import SimpleTool, call, calls, script
 
 from policies.decision import Approval, Channel
 from policies.value import JsonObject
+from runtime.define_tool import DefineTool
 from runtime.events import ReviewNoted, SessionEvent
 from runtime.history import History
 from runtime.messages import UserMessage
 from runtime.models.base import ChatModel
+from runtime.outcome import DefinitionOutcome
+from runtime.profiles import read_profile
 from runtime.review.inbox import Inbox, ReviewInbox
 from runtime.sessions import Session
 from runtime.tools import CallContext, ToolAnswer
@@ -251,3 +254,36 @@ async def test_a_tool_for_a_share_of_the_sessions_is_not_promised_to_this_one(
 
     assert note is not None
     assert "double@2 is approved by bob. A share of the sessions tries it first" in note.text
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+async def test_what_a_call_defines_is_the_sessions_own(store: ToolStore, admitted: bool) -> None:
+    decision = None if admitted else needs_review()
+    version = await store.admit(make_submission(decision=decision), actor="ada")
+    outcome = DefinitionOutcome(
+        name="double",
+        admitted=admitted,
+        needs_review=not admitted,
+        ref=str(version.ref),
+        digest=version.digest,
+    )
+
+    async def define(*_: object, **__: object) -> DefinitionOutcome:
+        return outcome
+
+    source = make_source("double").model_dump(mode="json", include={"name", "description", "code"})
+    answer = await DefineTool(define, read_profile("local")).call(
+        {**source, "examples": [{"arguments": {"number": 1}, "returns": 2}]}, CallContext("1")
+    )
+
+    ref = (f"double@{version.digest}",)
+    assert (answer.admitted_tools, answer.waiting_tools) == (
+        (ref, ()) if admitted else ((), ref)
+    ), answer.content
+    inbox = ReviewInbox(store)
+    inbox.expect(answer.waiting_tools, admitted=answer.admitted_tools)
+    assert await inbox.news() is None
+    await store.revoke(version.digest, actor="bob", reason="no")
+    note = await inbox.news()
+    assert note is not None
+    assert "double@1 was revoked by bob" in note.text
