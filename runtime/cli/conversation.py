@@ -12,18 +12,21 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from policies.access import Action
 from policies.display import escape_text
 from policies.errors import PoliciesError
 from runtime.cli.live import EventRenderer
 from runtime.cli.opening import parse_ref, version_before
+from runtime.cli.permission import require
 from runtime.cli.reader import LineReader
 from runtime.cli.render import one_line, safe, version_view
 from runtime.errors import RuntimeFailure, UsageError
+from runtime.review.waiting import waiting_for
 from runtime.sessions import Session
 from runtime.wiring import Runtime
 from sandbox.errors import SandboxError
 from toolstore.errors import ToolStoreError
-from toolstore.models import Lifecycle, ToolSummary, ToolVersion
+from toolstore.models import Lifecycle, ToolVersion
 
 EXPECTED: Final = (RuntimeFailure, PoliciesError, SandboxError, ToolStoreError)
 """What ends a turn or a slash command, and not the conversation."""
@@ -105,19 +108,25 @@ class Conversation:
         self._grid((Text(name, style="cyan"), Text(what)) for name, what in HELP.items())
 
     async def _tools(self, _rest: str) -> None:
-        await self._list(Lifecycle.APPROVED, "no tools yet")
+        approved = await self.runtime.store.summaries((Lifecycle.APPROVED,))
+        self._list(
+            [(f"{each.name}@{each.sequence}", each.level, each.description) for each in approved],
+            "no tools yet",
+        )
 
-    async def _list(self, state: Lifecycle, nothing: str) -> None:
-        summaries = await self.runtime.store.summaries((state,))
-        if not summaries:
+    def _list(self, rows: Sequence[tuple[str, str, str]], nothing: str) -> None:
+        if not rows:
             self.console.print(Text(nothing, style="dim"))
-        self._grid(map(_row, summaries))
+        self._grid(
+            (one_line(ref, "cyan"), Text(level), one_line(about)) for ref, level, about in rows
+        )
 
     async def _tool(self, rest: str) -> None:
         version = await self.runtime.store.find(parse_ref(_needed(rest, "/tool NAME")))
         await self._show(version)
 
     async def _show(self, version: ToolVersion) -> None:
+        require(self.runtime.settings, Action.READ_SOURCE, version)
         before = await version_before(self.runtime.store, version)
         self.console.print(*version_view(version, before), sep="\n")
 
@@ -126,7 +135,7 @@ class Conversation:
         name, _, reason = rest.strip().partition(" ")
         match verb:
             case "":
-                await self._list(Lifecycle.QUARANTINED, "nothing waits for review")
+                await self._queue()
             case "approve":
                 await self._approve(_needed(name, "/review approve NAME"))
             case "reject":
@@ -140,6 +149,15 @@ class Conversation:
                 self.console.print(one_line(f"{waiting.ref} is rejected", "yellow"))
             case _:
                 raise UsageError("write /review, /review approve NAME or /review reject NAME WHY")
+
+    async def _queue(self) -> None:
+        """What waits, as far as this person may read it."""
+        reader, access = self.runtime.settings.principal, self.runtime.equipment.access
+        waiting = await waiting_for(self.runtime.store, access, reader)
+        self._list(
+            [(str(each.ref), each.level, each.source.description) for each in waiting],
+            "nothing waits for review",
+        )
 
     async def _approve(self, name: str) -> None:
         version = await self._waiting(name)
@@ -194,14 +212,6 @@ class Conversation:
         for row in rows:
             table.add_row(*row)
         self.console.print(table)
-
-
-def _row(summary: ToolSummary) -> tuple[RenderableType, ...]:
-    return (
-        one_line(f"{summary.name}@{summary.sequence}", "cyan"),
-        Text(summary.level.value),
-        one_line(summary.description),
-    )
 
 
 def _needed(text: str, usage: str) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import JsonValue
 
+from policies.access import Action
 from policies.value import JsonObject
 from runtime.cli.invocation import settings_of
-from runtime.cli.opening import open_store
+from runtime.cli.opening import open_store, parse_ref
 from runtime.cli.options import Ref
 from runtime.cli.output import (
     AsJson,
@@ -24,6 +25,7 @@ from runtime.cli.output import (
     run_async,
     say,
 )
+from runtime.cli.permission import require
 
 if TYPE_CHECKING:
     from policies.evidence import Trial
@@ -66,6 +68,7 @@ async def _test(settings: Settings, ref: str) -> Proof:
 
     with EventRenderer(console(settings, file=sys.stderr), show_findings=False) as renderer:
         async with open_runtime(settings=settings, progress=renderer.progress) as runtime:
+            require(settings, Action.READ_SOURCE, await runtime.store.find(parse_ref(ref)))
             return await runtime.retest(ref, on_event=renderer.admission)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_a_guest_is_refused_by_name_of_the_rule_and_nothing_is_done(
         ["tools", "show", "double"],
         ["tools", "history", "double"],
         ["tools", "diff", "double@2"],
+        ["tools", "test", "double"],
         ["tools", "export", "double"],
         ["tools", "export", "--all", "-o", "out"],
         ["tools", "rollback", "double"],
@@ -99,6 +101,24 @@ def test_a_guest_is_refused_by_name_of_the_rule_and_nothing_is_done(
     monkeypatch.delenv("TOOLKILN_PRINCIPAL")
     code, printed, _ = out("tools", "list", "--json")
     assert [each["state"] for each in json.loads(printed)] == ["approved"]
+
+
+def test_a_guest_who_chats_is_shown_no_source(
+    put: Callable[..., None], out: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put()
+    typed = b"/tools\n/tool double\n/review\n/quit\n"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+
+    def chat(principal: str) -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
+        code, printed, said = out("chat", "--model", "gpt-test", "--as", principal)
+        assert code == ExitCode.OK, said
+        return printed
+
+    assert "guests-call" in chat("gus")
+    assert "return number * 2" not in chat("gus")
+    assert "return number * 2" in chat("ann")
 
 
 def test_why_somebody_may_not_is_explained_with_what_would_change_it(
