@@ -45,7 +45,7 @@ class ProcessIdentity:
         """What a label says; None for one that this version did not write."""
         machine, _, rest = label.partition(" ")
         fields = rest.split(" ")
-        if len(fields) != 4 or not (fields[2].isdigit() and fields[3].isdigit()):  # noqa: PLR2004
+        if len(fields) != 4 or not (fields[2].isdecimal() and fields[3].isdecimal()):  # noqa: PLR2004
             return None
         return cls(machine, fields[0], fields[1], int(fields[2]), int(fields[3]))
 
@@ -64,7 +64,10 @@ class ProcessIdentity:
             return True
         if self.pid_namespace != here.pid_namespace:
             return False
-        return _start_ticks(self.pid) != self.start_ticks
+        start = _start_ticks(self.pid)
+        if start is None:  # hidden from this user, or this process has no descriptor left to look
+            return not _exists(self.pid)
+        return start != self.start_ticks
 
 
 def new_owner() -> str:
@@ -83,6 +86,16 @@ def _start_ticks(pid: int) -> int | None:
     text = _read(Path(f"/proc/{pid}/stat"))
     fields = text.rpartition(")")[2].split()
     return int(fields[_START_TIME_FIELD]) if len(fields) > _START_TIME_FIELD else None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _machine() -> str:
