@@ -20,10 +20,13 @@ from sandbox.identity import OWNER_LABEL, new_owner
 from sandbox.images import engine_reference
 from sandbox.usage import CgroupFiles
 
-BOUND_SECONDS = 20.0
+BOUND_SECONDS = 120.0
 ROOT = Path("/sys/fs/cgroup")
 UNIFIED = not (ROOT / "memory").is_dir()
-MEMORY = "import time\ntime.sleep(0.5)\nheld = []\nwhile True: held.append(bytearray(1 << 20))\n"
+MEMORY = (
+    "import os, time\nwhile not os.path.exists('/tmp/go'): time.sleep(0.01)\n"
+    "held = []\nwhile True: held.append(bytearray(1 << 20))\n"
+)
 SLEEP = "import time\ntime.sleep(60)\n"
 
 
@@ -38,11 +41,18 @@ class Running:
 
     async def ends(self) -> None:
         """Wait for its first process."""
-        process = os.pidfd_open(self.pid)
+        try:
+            process = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # it has ended, and its parent knows
+            return
         try:
             await asyncio.to_thread(select.select, [process], [], [], BOUND_SECONDS)
         finally:
             os.close(process)
+
+    def let_go(self) -> None:
+        """Tell the program that waits for it to begin."""
+        Path(f"/proc/{self.pid}/root/tmp/go").touch()
 
     async def group_goes(self) -> None:
         """Wait until nothing of its group is left."""
@@ -88,6 +98,7 @@ async def test_the_group_names_the_first_process(running: Running) -> None:
 async def test_a_kill_for_memory_is_told_at_the_end(running: Running) -> None:
     assert running.group.read().oom_kills == 0
 
+    running.let_go()
     await running.ends()
 
     assert running.group.read().oom_kills == 1
@@ -97,6 +108,7 @@ async def test_a_kill_for_memory_is_told_at_the_end(running: Running) -> None:
 async def test_a_kill_for_memory_is_told_when_the_group_is_gone(running: Running) -> None:
     if UNIFIED:
         pytest.skip("only the first version of control groups tells it afterwards")
+    running.let_go()
     await running.ends()
     await running.group_goes()
 

@@ -202,7 +202,7 @@ class PrivateEngine:
 
     def guests(self) -> set[int]:
         """Everything that lives in its containers, by its numbers on this host."""
-        found = set()
+        found: set[int] = set()
         for group in self._groups():
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 found.update(map(int, (group / "cgroup.procs").read_text().split()))
