@@ -8,7 +8,6 @@ elsewhere (`toolkiln store keys use`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -20,7 +19,14 @@ from policies.statements import ROLE_OF, Kind, Role, Statement
 from policies.value import JsonObject
 from toolstore.attest.envelopes import seal_statement
 from toolstore.attest.keyfolder import OWN, KeyFolder, Stamp
-from toolstore.attest.publickeys import check_keys, generate, public_of_pem
+from toolstore.attest.publickeys import generate, public_of_pem
+from toolstore.attest.ringchanges import (
+    ChangeRefusedError,
+    Trusting,
+    distrusting,
+    signing_with,
+    trusting,
+)
 from toolstore.attest.signers import (
     PrivateKey,
     open_private_key,
@@ -37,18 +43,6 @@ T = TypeVar("T")
 def utc_now() -> datetime:
     """The clock of a ring that was given no other."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Trusting:
-    """What came of another host's keys."""
-
-    added: tuple[TrustedKey, ...]
-    retired: tuple[TrustedKey, ...]
-    """Trusted before; the other host has given the role a new key since."""
-
-    left_out: tuple[TrustedKey, ...]
-    """Distrusted here once."""
 
 
 class KeyRing:
@@ -161,18 +155,11 @@ class KeyRing:
             public = public_of_token(uri, self._files, self._secrets)
         else:
             public = self._public_of_pem(public_pem)
-        keyid = key_id(public)
-        key = TrustedKey(keyid=keyid, public=public, role=role, made_at=self._clock())
+        at = self._clock()
+        key = TrustedKey(keyid=key_id(public), public=public, role=role, made_at=at)
 
         def change(ring: Ring) -> tuple[Ring, TrustedKey]:
-            known = ring.find(keyid)
-            if known is not None and (known.role, known.person) != (role, None):
-                whose = known.person or f"the {known.role.value}"
-                raise self._files.error(f"that key is {whose}'s already", "One key has one role.")
-            if keyid in ring.distrusted:
-                raise self._files.error("that key was distrusted here", "Use another one.")
-            changed = ring.with_signer(key, uri, self._clock())
-            self._check(changed)
+            changed = signing_with(ring, key, uri, at)
             private = open_private_key(key, changed.signers[role], self._files, self._secrets)
             try_out(private, self._files)
             return changed, key
@@ -188,30 +175,7 @@ class KeyRing:
         Raises:
             KeysError: a key is no key, or trusted here for another role or person.
         """
-
-        def change(ring: Ring) -> tuple[Ring, Trusting]:
-            known = {key.keyid: key for key in ring.keys}
-            for key in more.keys:
-                mine = known.get(key.keyid)
-                if mine is not None and (mine.role, mine.person) != (key.role, key.person):
-                    raise self._files.error(
-                        f"the key {key.keyid[:16]}… is trusted here for another role or person",
-                        "Nothing was changed. Ask whoever gave you the file.",
-                    )
-            new = tuple(key for key in more.keys if key.keyid not in known)
-            left_out = () if again else tuple(k for k in new if k.keyid in ring.distrusted)
-            added = tuple(key for key in new if key not in left_out)
-            retired = _retired_elsewhere(ring, more)
-            changed = ring.changed(
-                keys=(*(retired.get(key.keyid, key) for key in ring.keys), *added),
-                distrusted=tuple(
-                    each for each in ring.distrusted if each not in {key.keyid for key in added}
-                ),
-            )
-            self._check(changed)
-            return changed, Trusting(added, tuple(retired.values()), left_out)
-
-        return self._change(change)
+        return self._change(lambda ring: trusting(ring, more, again=again))
 
     def distrust(self, keyid: str, *, since: datetime | None = None) -> TrustedKey:
         """Let nothing that a key signed count any more, or nothing that it signed after `since`.
@@ -221,23 +185,7 @@ class KeyRing:
         Raises:
             KeysError: there is no such key, or this host signs with it.
         """
-
-        def change(ring: Ring) -> tuple[Ring, TrustedKey]:
-            found = [key for key in ring.keys if key.keyid.startswith(keyid)]
-            if len(found) != 1:
-                problem = "no key" if not found else f"{len(found)} keys"
-                raise self._files.error(
-                    f"{problem} begin(s) with {keyid!r}", "See toolkiln store keys list."
-                )
-            key = found[0]
-            if key.keyid in {place.keyid for place in ring.signers.values()}:
-                raise self._files.error(
-                    f"the {key.role.value} of this host signs with it",
-                    f"First: toolkiln store keys rotate {key.role.value}.",
-                )
-            return ring.without(key) if since is None else ring.ended(key, since), key
-
-        return self._change(change)
+        return self._change(lambda ring: distrusting(ring, keyid, since))
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -267,7 +215,10 @@ class KeyRing:
         with self._lock:
             self._current()
             with self._files.exclusive():
-                ring, answer = change(self._files.read_ring())
+                try:
+                    ring, answer = change(self._files.read_ring())
+                except ChangeRefusedError as error:
+                    raise self._files.error(error.problem, error.advice) from error
                 self._write(ring)
             self._ring = None
             self._current()
@@ -313,25 +264,3 @@ class KeyRing:
             raise self._files.error(
                 f"the file of the public key: {error}", "Give the public key in PEM."
             ) from error
-
-    def _check(self, ring: Ring) -> None:
-        try:
-            check_keys(ring.keys)
-        except ValueError as error:
-            raise self._files.error(
-                str(error), "Nothing was changed. Ask whoever gave you the file."
-            ) from error
-
-
-def _retired_elsewhere(ring: Ring, more: PublicKeys) -> dict[str, TrustedKey]:
-    """The keys of another host that it has retired, as they shall stand here."""
-    mine = {place.keyid for place in ring.places}
-    known = {key.keyid: key for key in ring.keys if key.keyid not in mine}
-    retired = {}
-    for key in more.keys:
-        before = known.get(key.keyid)
-        if before is not None and key.valid_until is not None:
-            after = before.ended(key.valid_until)
-            if after != before:
-                retired[key.keyid] = after
-    return retired
