@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar, Final
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_SECONDS: Final = 30.0
@@ -22,7 +21,6 @@ MAX_BYTES_AHEAD: Final = 64 * 1024
 """Of further requests while one is answered; browsers send none, and they would all be kept."""
 
 CONNECTIONS: Final = 200
-_COMING: Final = (h11.IDLE, h11.SEND_BODY)
 
 
 class PatientProtocol(H11Protocol):
@@ -47,7 +45,7 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in what came; when it is a whole request, wait for nothing more."""
         super().data_received(data)
-        if self.conn.their_state not in _COMING:
+        if not self._awaits_request:
             _cancel(self._request)
             if len(self.conn.trailing_data[0]) > MAX_BYTES_AHEAD:
                 self.transport.abort()
@@ -55,7 +53,7 @@ class PatientProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
         super().on_response_complete()
-        if not self.transport.is_closing() and self.conn.their_state in _COMING:
+        if not self.transport.is_closing() and self._awaits_request:
             self._wait_for_request()
 
     def pause_writing(self) -> None:
@@ -73,6 +71,14 @@ class PatientProtocol(H11Protocol):
         _cancel(self._request)
         _cancel(self._answer)
         super().connection_lost(exc)
+
+    @property
+    def _awaits_request(self) -> bool:
+        """Whether none is there, or not all of it."""
+        cycle = self.cycle
+        if cycle is None:  # before the first one, whatever its type says
+            return True
+        return cycle.response_complete or cycle.more_body
 
     def _wait_for_request(self) -> None:
         _cancel(self._request)
