@@ -6,6 +6,7 @@ earlier policy set aside, where the one in force allows it without a person.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,7 +17,7 @@ from runtime.redecision import decide_again
 from runtime.terms import terms_of
 from toolstore.errors import StoreDamagedError, TransitionError
 from toolstore.events import EventType
-from toolstore.models import ToolVersion
+from toolstore.models import STABLE, ToolVersion
 from toolstore.store import ToolStore
 
 
@@ -56,10 +57,17 @@ async def apply_policy(
     waiting = await store.pending(on_damage=_leave_out)  # before this adds to them
     approved = await store.current_versions(on_damage=_leave_out)
     aside = [version for version in waiting if await _was_set_aside(store, version)]
-    return (
-        *[await _apply(store, equipment, each, at, dry_run=dry_run) for each in approved],
-        *[await _reconsider(store, equipment, each, at, dry_run=dry_run) for each in aside],
-    )
+    aside.sort(key=lambda version: (version.name, -version.sequence))  # the latest comes back
+    found = [await _apply(store, equipment, each, at, dry_run=dry_run) for each in approved]
+    gone = {each.ref for each in found if each.effect is Effect.SET_ASIDE}
+    current: dict[str, str] = {}
+    for version in aside:
+        other = current.get(version.name) or await _current(store, version, gone)
+        each = await _reconsider(store, equipment, version, at, other, dry_run=dry_run)
+        if each.effect is Effect.COMES_BACK:
+            current[version.name] = each.ref
+        found.append(each)
+    return tuple(found)
 
 
 async def _apply(
@@ -74,10 +82,20 @@ async def _apply(
     return _applied(version, Effect.STAYS if decision.allowed else Effect.SET_ASIDE, decision)
 
 
-async def _reconsider(
-    store: ToolStore, equipment: Equipment, version: ToolVersion, at: datetime, *, dry_run: bool
+async def _reconsider(  # noqa: PLR0913 - each is one part of the question
+    store: ToolStore,
+    equipment: Equipment,
+    version: ToolVersion,
+    at: datetime,
+    other: str | None,
+    *,
+    dry_run: bool,
 ) -> Applied:
+    """What becomes of a version that was set aside; `other` is what callers get by now, if any."""
     decision = decide_again(version, equipment, at)
+    if decision.allowed and other is not None:
+        words = f"{other} is current by now, and no policy turns a tool back; a person may"
+        decision = decision.model_copy(update={"allowed": False, "reasons": (words,)})
     if not decision.allowed:
         return _applied(version, Effect.STAYS_ASIDE, decision)
     if not dry_run:
@@ -92,6 +110,13 @@ async def _reconsider(
         except TransitionError:  # somebody decided about it meanwhile, and that counts
             return _applied(version, Effect.STAYS_ASIDE, decision)
     return _applied(version, Effect.COMES_BACK, decision)
+
+
+async def _current(store: ToolStore, version: ToolVersion, gone: Collection[str]) -> str | None:
+    """What callers of its name get, if they get anything but what is `gone`."""
+    versions = await store.versions_of(version.name)
+    stable = (f"{each.name}@{each.sequence}" for each in versions if each.place == STABLE)
+    return next((ref for ref in stable if ref not in gone), None)
 
 
 async def _was_set_aside(store: ToolStore, version: ToolVersion) -> bool:

@@ -119,7 +119,8 @@ def readmit(writer: Writer, digest: str, decision: Decision, terms: Terms) -> To
     """Out of quarantine without a person, where `decision` allows it by now.
 
     One that somebody approved meanwhile is returned as it is; one that somebody rejected stays
-    rejected, and the log has what the policy said too late.
+    rejected, and the log has what the policy said too late. Where callers get another version by
+    now, nothing is turned back.
     """
     row = reading.require_digest(writer.connection, digest)
     version = reading.load(writer.connection, row)
@@ -131,6 +132,13 @@ def readmit(writer: Writer, digest: str, decision: Decision, terms: Terms) -> To
         writer.overrule(row, "the policy's decision", EventDetail(decision=decision))
         return writer.finish(digest)
     writer.require(row, EventType.ADMITTED)
+    current = stable_of(reading.rows_of_name(writer.connection, row.name))
+    if current is not None:
+        raise TransitionError(
+            row.ref,
+            f"{current.ref} is current by now, and no policy turns a tool back; a person may, in "
+            "review",
+        )
     _admit(writer, row, version, decision, terms)
     return writer.finish(digest)
 

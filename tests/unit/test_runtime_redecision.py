@@ -31,7 +31,7 @@ from runtime.review.item import Vote
 from runtime.settings import Settings
 from runtime.tools import CallContext
 from runtime.wiring import open_runtime
-from toolstore.errors import StoreDamagedError, ToolNotCallableError
+from toolstore.errors import StoreDamagedError, ToolNotCallableError, TransitionError
 from toolstore.events import EventType
 from toolstore.models import Lifecycle, Submission, ToolRef
 from toolstore.store import ToolStore
@@ -60,9 +60,13 @@ def stricter() -> PolicyProfile:
 
 
 def submission(
-    policy: PolicyProfile, name: str = "double", *, session: str | None = None
+    policy: PolicyProfile,
+    name: str = "double",
+    *,
+    session: str | None = None,
+    code: str | None = None,
 ) -> Submission:
-    source = make_source(name)
+    source = make_source(name, code=code)
     evidence = make_evidence(source, make_schema(name))
     decision = policy.policy.decide(
         AdmissionRequest(digest=evidence.subject, source=source, evidence=evidence, author="ada")
@@ -224,6 +228,44 @@ async def test_a_policy_is_applied_to_all_at_once_and_taken_back(store: ToolStor
     assert {each.effect for each in stays} == {Effect.STAYS}
     assert store.head() == head
     assert (await store.verify()).intact
+
+
+async def test_no_policy_turns_a_tool_back(store: ToolStore):
+    """A version that was set aside, and another one came: what callers get stays what it is."""
+    await store.admit(submission(profile()), actor="ada")
+    await apply_policy(store, equipment(stricter()), LATER, dry_run=False)
+    code = "def double(number: int) -> int:\n    return number + number\n"
+    newer = await store.admit(make_submission(code=code), actor="ada")
+
+    for dry_run in (True, False):
+        found = await apply_policy(store, equipment(profile()), LATER, dry_run=dry_run)
+        effects = {each.ref: each.effect for each in found}
+        assert effects["double@1"] is Effect.STAYS_ASIDE
+        (reasons,) = (each.reasons for each in found if each.ref == "double@1")
+        assert "double@2 is current by now" in reasons[0]
+    assert (await store.version(newer.digest)).state is newer.state
+    older = (await store.history("double"))[0]
+    with pytest.raises(TransitionError, match="no policy turns a tool back"):
+        await store.lifecycle.readmit(older.digest, newer.decision, actor="ada")
+
+
+async def test_of_versions_that_were_set_aside_the_latest_comes_back(store: ToolStore):
+    await store.admit(submission(profile()), actor="ada")
+    code = "def double(number: int) -> int:\n    return number + number\n"
+    made = submission(profile(), code=code)
+    await store.admit(made, actor="ada")
+    for version in await store.history("double"):
+        decision = decide_again(version, equipment(stricter()), LATER)
+        await store.decisions.decided_again(
+            version.digest, decision, policy=stricter().text, actor="ada"
+        )
+
+    for dry_run in (True, False):
+        found = await apply_policy(store, equipment(profile()), LATER, dry_run=dry_run)
+        assert [(each.ref, each.effect) for each in found] == [
+            ("double@2", Effect.COMES_BACK),
+            ("double@1", Effect.STAYS_ASIDE),
+        ]
 
 
 async def test_what_waits_for_a_person_is_not_let_in_by_applying_a_policy(store: ToolStore):
