@@ -33,7 +33,7 @@ from toolstore.index import database_at
 from toolstore.models import ToolVersion
 from toolstore.tables import APPEND_ONLY, metadata
 
-SAMPLE: Final = 12
+SAMPLE: Final = 8
 """Attacks that are tried every time; the heavy tests try all, and one of each sort on a server."""
 
 UNNAMED: Final = {
