@@ -26,8 +26,9 @@ _COUNT: Final = struct.Struct("i")
 _KIB: Final = 1024
 _SIGNALLED: Final = 128
 _GO_ON: Final = b"\n"
-_LINGER_SECONDS: Final = 0.2
-"""How long a process that has answered may take to end, and the server to see that it has."""
+_LINGER_SECONDS: Final = 0.5
+"""How long a process that has answered may take to end, and the server to see that it has; on a
+busy host both wait for their turn."""
 
 
 class Oddity(IntFlag):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
 from docker_fixtures import RUNTIMES, listed_runtime
@@ -12,11 +13,15 @@ from pydantic import JsonValue
 from policies.limits import MIB, ResourceLimits
 from policies.permissions import LintLevel
 from policies.value import JsonObject
-from sandbox.base import ExecutionResult, Outcome, Program, Sandbox, Tier
+from sandbox.base import CallOptions, ExecutionResult, Outcome, Program, Sandbox, Tier
 from sandbox.docker_sandbox import DockerSandbox
 from sandbox.engine import Engine
+from sandbox.frames import Frame, FrameError, Kind
 from sandbox.identity import OWNER_LABEL
 from sandbox.runtimes import Runtime
+from sandbox.services import SendFrame
+
+BOUND_SECONDS = 120.0
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -32,6 +37,26 @@ async def subject(
         engine, image_digest=image_digest, owner=owner, runtime=runtime
     ) as sandbox:
         yield sandbox
+
+
+class Begun:
+    """A service that takes nothing, and says when its call has begun."""
+
+    name = "tools"
+    kinds: ClassVar[dict[Kind, int]] = {}
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def begin(self, _send: SendFrame) -> JsonObject:
+        self.event.set()
+        return {"tools": [], "call_bytes": 1, "max_depth": 1}
+
+    def receive(self, frame: Frame) -> None:
+        raise FrameError(f"{frame.kind.name} is no frame of this service")
+
+    async def end(self) -> None:
+        """Nothing is left."""
 
 
 def program(code: str, function: str = "f", /, **limits: float) -> Program:
@@ -216,10 +241,10 @@ async def test_the_wall_limit_holds_for_each_call_of_a_batch(subject: Sandbox) -
     code = "import time\ndef f(s):\n    time.sleep(s)\n    return s\n"
 
     results = await subject.run_batch(
-        program(code, wall_seconds=1.0), [{"s": 0.6}, {"s": 0.6}, {"s": 30}, {"s": 0}]
+        program(code, wall_seconds=1.5), [*[{"s": 0.4}] * 4, {"s": 30}, {"s": 0}]
     )
 
-    assert [r.outcome for r in results] == [Outcome.RETURNED, Outcome.RETURNED, Outcome.TIMED_OUT]
+    assert [r.outcome for r in results] == [*[Outcome.RETURNED] * 4, Outcome.TIMED_OUT]
     assert results[-1].limit == "wall_time"
 
 
@@ -285,10 +310,12 @@ async def test_calls_at_once_do_not_meet(subject: Sandbox) -> None:
 async def test_cancelling_destroys_the_environment(
     subject: Sandbox, engine: Engine, owner: str
 ) -> None:
-    running = asyncio.create_task(call(subject, "import time\ndef f():\n    time.sleep(60)\n"))
-    while not await engine.list_by_label(f"{OWNER_LABEL}={owner}"):  # noqa: ASYNC110  no event tells
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(1.5)  # until it runs; one that is only being made may serve another call
+    begun = Begun()
+    sleep = program("import time\ndef f():\n    time.sleep(60)\n")
+    running = asyncio.create_task(subject.run(sleep, {}, CallOptions(services=(begun,))))
+    async with asyncio.timeout(BOUND_SECONDS):
+        await begun.event.wait()  # one that is only being made may serve another call
+    assert await engine.list_by_label(f"{OWNER_LABEL}={owner}")
 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import select
 import signal
 from collections.abc import AsyncIterator
 
@@ -37,14 +38,21 @@ async def sandbox(engine: Engine, owner: str, image_digest: str) -> AsyncIterato
 
 
 def program(code: str, /, *, level: LintLevel = LintLevel.L2, **limits: float) -> Program:
-    wanted = {"wall_seconds": 5.0, **limits}
+    wanted = {"wall_seconds": 60.0, **limits}
     return Program(
         code=code, function="f", level=level, limits=ResourceLimits.model_validate(wanted)
     )
 
 
-async def call(sandbox: DockerSandbox, what: Program, /, **arguments: JsonValue) -> ExecutionResult:
-    result = await sandbox.run(what, arguments, APPROVED)
+async def call(
+    sandbox: DockerSandbox,
+    what: Program,
+    /,
+    wall_seconds: float | None = None,
+    **arguments: JsonValue,
+) -> ExecutionResult:
+    options = dataclasses.replace(APPROVED, wall_seconds=wall_seconds)
+    result = await sandbox.run(what, arguments, options)
     assert result.tier is Tier.PROCESS, result.error_message
     return result
 
@@ -86,7 +94,7 @@ def f(how):
     if how == "two answers":
         os.write(4, b"\\x04\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x011")
 """,
-    wall_seconds=1.0,
+    wall_seconds=60.0,
     file_bytes=4 * MIB,
 )
 
@@ -112,7 +120,8 @@ async def test_outcomes_are_those_of_a_container_and_the_next_call_works(
     sandbox: DockerSandbox,
 ) -> None:
     for how, outcome, limit in ENDINGS:
-        result = await call(sandbox, OUTCOMES, how=how)
+        wall_seconds = 1.0 if outcome is Outcome.TIMED_OUT else None
+        result = await call(sandbox, OUTCOMES, wall_seconds, how=how)
         after = await call(sandbox, OUTCOMES, how="return")
 
         assert (how, result.outcome, result.limit) == (how, outcome, limit), result.error_message
@@ -279,11 +288,10 @@ async def test_a_fork_bomb_is_over_with_its_call(sandbox: DockerSandbox) -> None
     bomb = program(
         "import os\ndef f(bomb):\n    while bomb:\n"
         "        try:\n            os.fork()\n        except OSError:\n            pass\n"
-        "    return 1\n",
-        wall_seconds=1.0,
+        "    return 1\n"
     )
 
-    first = await call(sandbox, bomb, bomb=True)
+    first = await call(sandbox, bomb, 1.0, bomb=True)
     second = await call(sandbox, bomb, bomb=False)
 
     assert first.outcome is Outcome.TIMED_OUT
@@ -372,7 +380,7 @@ async def test_a_large_argument_and_answer_pass(sandbox: DockerSandbox) -> None:
 async def test_a_call_that_is_given_up_takes_its_container_along(sandbox: DockerSandbox) -> None:
     what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
     first = await call(sandbox, what, seconds=0)
-    running = asyncio.create_task(call(sandbox, what, seconds=4))
+    running = asyncio.create_task(call(sandbox, what, seconds=50))
     await asyncio.sleep(0.1)
 
     running.cancel()
@@ -389,7 +397,7 @@ async def test_a_container_that_is_killed_from_outside_is_our_loss(
 ) -> None:
     what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
     first = await call(sandbox, what, seconds=0)
-    running = asyncio.create_task(call(sandbox, what, seconds=4))
+    running = asyncio.create_task(call(sandbox, what, seconds=50))
     await asyncio.sleep(0.1)
 
     os.kill((await engine.inspect(first.container)).pid, signal.SIGKILL)
@@ -404,8 +412,10 @@ async def test_an_idle_container_that_is_killed_is_replaced(
     what = program("def f():\n    return 1\n")
     first = await call(sandbox, what)
 
-    os.kill((await engine.inspect(first.container)).pid, signal.SIGKILL)
-    await asyncio.sleep(0.2)
+    process = os.pidfd_open((await engine.inspect(first.container)).pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    assert select.select([process], [], [], BOUND_SECONDS)[0]
+    os.close(process)
     second = await call(sandbox, what)
 
     assert second.value == 1
@@ -420,20 +430,21 @@ async def test_calls_that_wait_for_something_do_not_hold_up_others(
     async with DockerSandbox(
         engine, image_digest=image_digest, owner=owner, capacity=capacity
     ) as sandbox:
-        sleeping = asyncio.create_task(call(sandbox, what, seconds=3))
-        await asyncio.sleep(1)
+        first = await call(sandbox, what, seconds=0)
+        sleeping = asyncio.create_task(call(sandbox, what, seconds=50))
+        await asyncio.sleep(0.1)
         quick = await call(sandbox, what, seconds=0)
         assert not sleeping.done()
-        slow = await sleeping
+        sleeping.cancel()
 
-    assert quick.container != slow.container
+    assert quick.container != first.container
 
 
 async def test_closing_ends_calls_in_flight(engine: Engine, owner: str, image_digest: str) -> None:
     what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
     sandbox = DockerSandbox(engine, image_digest=image_digest, owner=owner, capacity=ONE)
     await call(sandbox, what, seconds=0)
-    running = asyncio.create_task(call(sandbox, what, seconds=4))
+    running = asyncio.create_task(call(sandbox, what, seconds=50))
     await asyncio.sleep(0.1)
 
     await sandbox.close()
@@ -461,7 +472,7 @@ async def test_settling_ends_a_container_that_was_only_being_started(
 async def test_a_closing_tier_leaves_nobody_waiting(sandbox: DockerSandbox) -> None:
     what = program("import time\ndef f(seconds):\n    time.sleep(seconds)\n")
     await call(sandbox, what, seconds=0)
-    in_use = asyncio.create_task(call(sandbox, what, seconds=4))
+    in_use = asyncio.create_task(call(sandbox, what, seconds=50))
     await asyncio.sleep(0.1)
     (server,) = sandbox._processes.shut()
     await asyncio.sleep(0)  # those are told who wait already
