@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -24,7 +25,10 @@ from toolstore.index import database_at
 PASSWORD: Final = "p%ss/wörd:@1"
 """Awkward on purpose: it must pass through URLs, and never into a message."""
 
-_START_SECONDS: Final = 30
+_START_SECONDS: Final = 180
+_PORTS: Final = 5
+"""So many are tried: between the search for a free one and the start, others may take it."""
+
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -46,6 +50,7 @@ class PostgresServer:
         self._settings = {**_SETTINGS, **settings}
         self._numbers = count(1)
         self._template: str | None = None
+        self._has_answered = False
         self._process: subprocess.Popen[bytes] | None = None
         # The server refuses to run as root.
         self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
@@ -53,9 +58,7 @@ class PostgresServer:
             shutil.chown(folder, "postgres", "postgres")
         else:
             self._as_user = ["setpriv"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
 
     def make(self) -> None:
         """Make the cluster, sorted as people sort, which is not how the store does."""
@@ -84,7 +87,22 @@ class PostgresServer:
             )
 
     def start(self) -> None:
-        """Start it and wait until it answers; it ends with this process, however that ends."""
+        """Start it and wait until it answers; it ends with this process, however that ends.
+
+        A server that has answered once keeps its port, which is in the URLs of its stores.
+        """
+        for _ in range(1 if self._has_answered else _PORTS):
+            if self._starts():
+                self._has_answered = True
+                return
+            self.stop(signal.SIGQUIT)
+            if not self._has_answered:
+                self.port = _free_port()
+        log = (self._data.parent / "log").read_text(errors="replace")
+        raise OSError(f"the server did not start: {log[-2000:]}")
+
+    def _starts(self) -> bool:
+        """Whether it has started, and not another one answers in its place."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         with (self._data.parent / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -102,21 +120,21 @@ class PostgresServer:
                 cwd="/",
             )
         deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.url("postgres")).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with (
+                contextlib.suppress(psycopg.OperationalError),
+                psycopg.connect(self.url("postgres")) as connection,
+            ):
+                row = connection.execute("SHOW data_directory").fetchone()
+                return row == (str(self._data),)
+            time.sleep(0.05)
+        return False
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT in order, SIGQUIT as in a power cut of its processes."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(_START_SECONDS)
             self._process = None
 
     @contextmanager
@@ -151,6 +169,13 @@ class PostgresServer:
             self._template = self.new_database()
             database_at(self._template).prepare()
         return self.new_database(self._template.rpartition("/")[2])
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def find_programs() -> Path | None:
