@@ -309,6 +309,7 @@ async def test_a_file_that_does_not_hold_is_refused_before_anything_runs(
     assert ran == []
 
 
+@pytest.mark.heavy
 def test_an_import_that_was_killed_half_way_is_completed_by_the_next(
     exported: Exported, tmp_path: Path
 ):
