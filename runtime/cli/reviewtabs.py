@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from runtime.cli.reviewlines import Line, Style, paragraph, styled
 from runtime.cli.reviewstanding import standing_lines
 from runtime.cli.reviewsummary import coverage_in_short, summary_lines, trials_in_short
 from runtime.review.item import ReviewItem
-from runtime.review.parts import Coverage, DiffLine, LineKind, TrialView
+from runtime.review.parts import Coverage, DiffLine, LineKind
+from runtime.review.views import worth_showing
 
 SHOWN_GENERATED: Final = 10
 """Of generated arguments that passed; what failed is all shown."""
@@ -76,7 +77,8 @@ def _source(item: ReviewItem) -> Iterator[Line]:
 
 def _trials(item: ReviewItem) -> Iterator[Line]:
     yield [trials_in_short(item)]
-    for trial in _worth_showing(item.trials):
+    shown = worth_showing(item.trials, SHOWN_GENERATED)
+    for trial in shown:
         yield [
             (Style.GOOD, "✓ ") if trial.passed else (Style.BAD, "✗ "),
             (Style.NAME, f"{trial.kind.value} "),
@@ -98,15 +100,9 @@ def _trials(item: ReviewItem) -> Iterator[Line]:
             yield [(Style.FAINT, "    printed:")]
             for line in paragraph(trial.output):
                 yield [(Style.PLAIN, "      "), *line]
-    hidden = len(item.trials) - len(_worth_showing(item.trials))
+    hidden = len(item.trials) - len(shown)
     if hidden:
         yield [(Style.FAINT, f"{hidden} more with generated arguments passed")]
-
-
-def _worth_showing(trials: Sequence[TrialView]) -> list[TrialView]:
-    generated = [trial for trial in trials if trial.expected is None and trial.passed]
-    hidden = {id(trial) for trial in generated[SHOWN_GENERATED:]}
-    return [trial for trial in trials if id(trial) not in hidden]
 
 
 def _coverage(item: ReviewItem) -> Iterator[Line]:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from policies.marking import mark_text
 from runtime.equipment import Equipment
 from runtime.review.capability import capabilities_of
 from runtime.review.diff import diff_versions, schema_lines
-from runtime.review.item import ReviewItem
+from runtime.review.item import MAX_REASON, ReviewItem
 from runtime.review.neighbours import nearest, users_of
 from runtime.review.parts import Coverage
 from runtime.review.readers import require_reading
@@ -39,8 +38,6 @@ from sandbox.packages import list_package_images
 from toolstore.errors import StoreDamagedError, ToolNotFoundError
 from toolstore.models import Lifecycle, ToolRef, ToolVersion
 from toolstore.store import ToolStore
-
-_REASON_CHARACTERS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Assembly:
             name=mark_text(name),
             ref=mark_text(str(version.ref)),
             state=version.state,
-            state_reason=mark_text(version.state_reason, characters=_REASON_CHARACTERS),
+            state_reason=mark_text(version.state_reason, characters=MAX_REASON),
             waits=version.state is Lifecycle.QUARANTINED,
             level=version.level,
             description=mark_text(version.source.description, keep_newlines=True),

@@ -15,12 +15,12 @@ from policies.decision import Channel
 from policies.display import escape_text
 from policies.marking import mark_text
 from runtime.events import ReviewNoted
+from runtime.review.item import MAX_REASON
 from toolstore.errors import ToolStoreError
 from toolstore.events import EventDetail, EventType
 from toolstore.models import Event, Lifecycle, ToolRef
 from toolstore.store import ToolStore
 
-_REASON_CHARACTERS: Final = 2_000
 _HEAD: Final = "[toolkiln: news of tools that this session made; the user did not write this]"
 _ENDINGS: Final = {
     EventType.REJECTED: "rejected",
@@ -215,7 +215,7 @@ def _who(event: Event) -> str:
 
 
 def _quoted(reason: str) -> str:
-    shown = mark_text(" ".join(reason.split()), characters=_REASON_CHARACTERS).plain
+    shown = mark_text(" ".join(reason.split()), characters=MAX_REASON).plain
     return f', saying: "{shown}"'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import AwareDatetime
 
@@ -26,6 +27,9 @@ from runtime.review.parts import (
     VoteView,
 )
 from toolstore.models import Lifecycle, Origin
+
+MAX_REASON: Final = 2_000
+"""Characters of a reason that a person gives, and of any that is shown."""
 
 
 class QueueLine(Value):

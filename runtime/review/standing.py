@@ -7,13 +7,13 @@ from typing import Final
 
 from policies.marking import SafeText, mark_text
 from policies.sequential import Tally
+from runtime.review.item import MAX_REASON
 from runtime.review.parts import HistoryLine, OthersView, StatementView, VersionView
 from toolstore.bundlereport import Line
 from toolstore.events import EventDetail
 from toolstore.exchange import OthersWord
 from toolstore.models import Event, Lifecycle, Place, ToolSummary
 
-_REASON_CHARACTERS: Final = 2_000
 _KEY_CHARACTERS: Final = 8
 
 
@@ -54,7 +54,7 @@ def history_lines(
             what=event.type.replace("_", " "),
             state=_led_to(event),
             actor=mark_text(event.actor, characters=200),
-            reason=mark_text(event.reason, characters=_REASON_CHARACTERS),
+            reason=mark_text(event.reason, characters=MAX_REASON),
         )
         for event in events
     ]
@@ -75,7 +75,7 @@ def statement_views(lines: Iterable[Line]) -> tuple[StatementView, ...]:
         StatementView(
             part=mark_text(line.part, characters=200),
             standing=line.standing,
-            detail=mark_text(line.detail, characters=_REASON_CHARACTERS),
+            detail=mark_text(line.detail, characters=MAX_REASON),
             signer=_signer(line),
             trusted=line.trusted,
             at=line.at,

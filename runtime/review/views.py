@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from policies.decision import Approval
-from policies.evidence import Evidence, Trial
+from policies.evidence import Evidence, Trial, TrialKind
 from policies.findings import Finding
 from policies.marking import Mark, SafeText, mark_line, mark_text
 from policies.people import distinct
@@ -85,6 +85,18 @@ def _finding(finding: Finding, waived_by: str | None) -> FindingView:
 def trial_views(evidence: Evidence) -> tuple[TrialView, ...]:
     """The trials, in the order they were planned."""
     return tuple(map(_trial, evidence.trials))
+
+
+def worth_showing(trials: Iterable[TrialView], generated: int) -> tuple[TrialView, ...]:
+    """All trials but those with generated arguments that passed; of them the first few."""
+    shown, left = [], generated
+    for trial in trials:
+        if trial.passed and trial.kind is TrialKind.PROPERTY:
+            left -= 1
+            if left < 0:
+                continue
+        shown.append(trial)
+    return tuple(shown)
 
 
 def _trial(trial: Trial) -> TrialView:

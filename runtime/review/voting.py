@@ -15,7 +15,7 @@ from runtime.equipment import Equipment
 from runtime.errors import ReviewChangedError, UsageError
 from runtime.redecision import by_the_entitled, stored_policy
 from runtime.review.deciding import decide_jointly
-from runtime.review.item import ReviewOutcome, Vote
+from runtime.review.item import MAX_REASON, ReviewOutcome, Vote
 from runtime.review.shown import Shown
 from runtime.review.views import people_of
 from runtime.terms import terms_of
@@ -24,7 +24,6 @@ from toolstore.events import EventType
 from toolstore.models import Event, Lifecycle, ToolVersion
 from toolstore.store import ToolStore
 
-MAX_REASON: Final = 2_000
 _ATTEMPTS: Final = 5
 """Of one yes, while others vote on the same version."""
 

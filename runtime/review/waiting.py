@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
 
 from policies.access import Authorizer
 from policies.decision import Channel
 from policies.marking import mark_text
 from runtime.equipment import Equipment
-from runtime.review.item import QueueLine
+from runtime.review.item import MAX_REASON, QueueLine
 from runtime.review.readers import may_read
 from runtime.review.views import people_of, waits_since
 from toolstore.errors import StoreDamagedError
 from toolstore.events import EventType
 from toolstore.models import ToolSummary, ToolVersion
 from toolstore.store import ToolStore
-
-_REASON_CHARACTERS: Final = 2_000
 
 
 def _leave_out(_ref: str, _error: StoreDamagedError) -> None:
@@ -65,7 +62,7 @@ async def _line(
         why=tuple(map(mark_text, version.decision.reasons)),
         votes=len(people_of(version.approvals, at)),
         needed=needed,
-        asked=mark_text(asked[-1], characters=_REASON_CHARACTERS) if asked else None,
+        asked=mark_text(asked[-1], characters=MAX_REASON) if asked else None,
         replaces=None if before is None else mark_text(f"{before.name}@{before.sequence}"),
         newer=None if latest.digest == version.digest else mark_text(str(latest.ref)),
     )

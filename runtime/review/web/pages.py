@@ -13,10 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from policies.decision import Channel
-from policies.evidence import TrialKind
 from policies.value import canonical_json
 from runtime.review.item import QueueLine, ReviewItem
 from runtime.review.parts import TrialView
+from runtime.review.views import worth_showing
 from runtime.review.web.marking import html_of
 from runtime.review.web.sides import Row, colours_of, rows_of
 
@@ -102,8 +102,7 @@ def item_view(item: ReviewItem) -> ItemView:
     texts = [line.text for line in item.source]
     changes = next((part.lines for part in item.diff if part.title == SOURCE), ())
     colours = colours_of(changes, texts)
-    passed = [each for each in item.trials if each.passed and each.kind is TrialKind.PROPERTY]
-    hidden = {id(trial) for trial in passed[SHOWN_GENERATED:]}
+    trials = worth_showing(item.trials, SHOWN_GENERATED)
     return ItemView(
         source=tuple(
             CodeLine(line.number, colours.now[line.number].html(), line.covered)
@@ -114,8 +113,8 @@ def item_view(item: ReviewItem) -> ItemView:
             for part in item.diff
         ),
         unchanged=tuple(part.title for part in item.diff if not part.changed),
-        trials=tuple(trial for trial in item.trials if id(trial) not in hidden),
-        hidden_trials=len(hidden),
+        trials=trials,
+        hidden_trials=len(item.trials) - len(trials),
         trial_words=_trial_words(item.trials),
     )
 
