@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TypeAlias
+import math
+from typing import Never, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -25,6 +26,33 @@ def canonical_json(value: JsonValue) -> bytes:
     our own values have a fixed order anyway.
     """
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_json(text: str) -> JsonValue:
+    """What `text` says, if `canonical_json` can say it too.
+
+    Raises:
+        ValueError: It is not JSON, too deep, or has what JSON in UTF-8 cannot hold: a number that
+            is not finite (as `1e999` becomes), half of a surrogate pair.
+    """
+    try:
+        value: JsonValue = json.loads(text, parse_constant=_no_json, parse_float=_finite)
+        if "\\u" in text or not text.isascii():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
+
+
+def _no_json(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return number
 
 
 def sha256_digest(data: bytes) -> str:

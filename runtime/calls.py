@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-import pydantic_core
-
 from policies.validation import validate
-from policies.value import JsonObject
+from policies.value import JsonObject, parse_json
 from runtime.budgets import Budget
 from runtime.messages import AssistantMessage, ToolCall, ToolResult, ToolSpec
 from runtime.models.strict import from_wire
@@ -134,7 +132,7 @@ def _read_arguments(call: ToolCall, spec: ToolSpec, *, cut_off: bool) -> JsonObj
     """The arguments, believed; or what is wrong with them."""
     try:
         # No arguments at all is how some models call what takes none.
-        value = pydantic_core.from_json(call.arguments.strip() or "{}", allow_inf_nan=False)
+        value = parse_json(call.arguments.strip() or "{}")
     except ValueError as error:
         why = f"the arguments are not valid JSON: {error}"
         if cut_off:

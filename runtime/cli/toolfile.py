@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import sys
@@ -15,6 +14,7 @@ from pydantic import JsonValue, ValidationError
 from policies.display import escape_text
 from policies.source import ToolSource
 from policies.value import JsonObject
+from policies.value import parse_json as json_value
 from runtime.cli.inputs import read_input
 from runtime.errors import UsageError
 
@@ -43,14 +43,9 @@ def parse_json(text: str, *, origin: str) -> JsonValue:
         UsageError: It is not.
     """
     try:
-        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        return json_value(text)
+    except ValueError as error:
         raise UsageError(f"{origin} is not JSON: {error}") from None
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def parse_object(text: str, *, origin: str) -> JsonObject:

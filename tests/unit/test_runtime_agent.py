@@ -128,6 +128,7 @@ async def test_results_stand_in_the_order_of_the_calls_not_of_their_ends() -> No
             ["not valid JSON", '{"a": 1', '"required":["a"]', "call again"],
         ),
         ("add", '{"a": NaN}', ["not valid JSON"]),
+        ("add", '{"a": 1e999}', ["not valid JSON", "1e999 is too large"]),
         ("add", '{"a": "\\ud800"}', ["not valid JSON"]),
         ("add", "[" * 100_000, ["not valid JSON", "more"]),
         ("add", "[1]", ["an array, not a JSON object"]),

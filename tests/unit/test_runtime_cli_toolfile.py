@@ -148,8 +148,10 @@ def test_json_that_is_no_source_is_refused_with_the_reason(text: str, problem: s
         source_from_json(text, origin="t.json", overrides={})
 
 
-@pytest.mark.parametrize("text", ["NaN", "Infinity", '{"a": -Infinity}'])
-def test_numbers_that_json_has_not_are_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["NaN", '{"a": -Infinity}', '{"a": 1e999}', '"\\ud800"', "[" * 9_999]
+)
+def test_what_no_canonical_form_could_hold_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not JSON"):
         parse_json(text, origin="x")
 
