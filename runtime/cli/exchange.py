@@ -140,12 +140,9 @@ def _write_bundles(found: Sequence[Exported], folder: Path) -> None:
 
 
 def _write_mcp(versions: Sequence[ToolVersion], output: Path | None) -> None:
-    import json  # noqa: PLC0415 - lists do without
+    from runtime.exporting.mcp import list_tools_text  # noqa: PLC0415 - lists do without
 
-    from runtime.exporting.mcp import list_tools_result  # noqa: PLC0415 - see above
-
-    document = json.dumps(list_tools_result(versions), indent=2, ensure_ascii=True)
-    _write_file(f"{document}\n".encode(), output, f"{len(versions)} tool(s)")
+    _write_file(list_tools_text(versions).encode(), output, f"{len(versions)} tool(s)")
 
 
 def _write_skills(found: Sequence[Exported], folder: Path) -> None:

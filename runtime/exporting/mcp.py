@@ -7,6 +7,7 @@ wants an object at the root of `outputSchema`, the newer one wants the fields ab
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Final
 
@@ -28,6 +29,16 @@ def list_tools_result(versions: Iterable[ToolVersion]) -> JsonObject:
     """What a server that offers exactly these versions answers to `tools/list`."""
     tools: list[JsonValue] = [describe(version) for version in versions]
     return {"resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": tools}
+
+
+def list_tools_text(versions: Iterable[ToolVersion]) -> str:
+    """The same as text in which nothing acts on a terminal or hides from a reader."""
+    return ascii_json(list_tools_result(versions), indent=2) + "\n"
+
+
+def ascii_json(value: object, indent: int | None = None) -> str:
+    """JSON of printable ASCII alone."""
+    return json.dumps(value, indent=indent, ensure_ascii=True).replace("\x7f", r"\u007f")
 
 
 def describe(version: ToolVersion) -> JsonObject:

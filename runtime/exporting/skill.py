@@ -18,7 +18,7 @@ from policies.display import escape_text
 from policies.permissions import Permissions
 from policies.source import Example
 from policies.value import JsonObject, sha256_digest
-from runtime.exporting.mcp import describe, title_of
+from runtime.exporting.mcp import ascii_json, describe, title_of
 from toolstore.models import ToolVersion
 
 RUNNER: Final = Path(__file__).with_name("runner.py")
@@ -122,7 +122,7 @@ def _needs(permissions: Permissions) -> str:
 
 def _how_to_run(version: ToolVersion) -> str:
     arguments = version.source.examples[0].arguments if version.source.examples else {}
-    call = _shell_word(_ascii(arguments))
+    call = _shell_word(ascii_json(arguments))
     with_toolkiln = (
         "With toolkiln, in its sandbox, after it proved the tool again:\n\n"
         f"```sh\ntoolkiln verify {BUNDLE}\n"
@@ -187,7 +187,7 @@ def _evidence_section(version: ToolVersion) -> str:
 
 def _fenced(value: object) -> str:
     """JSON in a fence that nothing in it can close: its characters are ASCII, without backticks."""
-    text = _ascii(value, indent=2).replace("`", r"\u0060")
+    text = ascii_json(value, indent=2).replace("`", r"\u0060")
     return f"```json\n{text}\n```\n"
 
 
@@ -207,9 +207,4 @@ def _shell_word(text: str) -> str:
 
 
 def _pretty(value: object) -> bytes:
-    return (_ascii(value, indent=2) + "\n").encode()
-
-
-def _ascii(value: object, indent: int | None = None) -> str:
-    """JSON in which nothing acts on a terminal or hides from a reader."""
-    return json.dumps(value, indent=indent, ensure_ascii=True).replace("\x7f", r"\u007f")
+    return (ascii_json(value, indent=2) + "\n").encode()

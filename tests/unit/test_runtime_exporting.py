@@ -22,7 +22,13 @@ from policies.value import JsonObject
 from runtime.errors import UsageError
 from runtime.exporting import folders
 from runtime.exporting.folders import write_folder
-from runtime.exporting.mcp import RESULT_FIELD, annotations_of, describe, list_tools_result
+from runtime.exporting.mcp import (
+    RESULT_FIELD,
+    annotations_of,
+    describe,
+    list_tools_result,
+    list_tools_text,
+)
 from runtime.exporting.skill import skill_files, skill_name
 from toolstore.models import Lifecycle, ToolVersion
 
@@ -136,6 +142,14 @@ def test_mcp_hears_which_version_it_is_and_what_stands_behind_it():
     assert version.digest in str(meta["toolkiln/version"])
     assert version.evidence.digest in str(meta["toolkiln/evidence"])
     assert version.decision.policy_digest in str(meta["toolkiln/decision"])
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x7f\x08", "\u202eevil", "\u2028", "a\nb"])
+def test_what_mcp_is_given_shows_what_it_has(hostile: str):
+    text = list_tools_text([version_of(make_source(description=f"Double {hostile}"))])
+
+    assert all(" " <= each <= "~" or each == "\n" for each in text)
+    assert json.loads(text)["tools"][0]["description"] == f"Double {hostile}"
 
 
 def test_a_result_that_is_no_object_stands_in_one():
