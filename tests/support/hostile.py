@@ -11,7 +11,7 @@ from policies.permissions import LintLevel
 from policies.value import JsonObject
 from sandbox.base import ExecutionResult, Outcome, Program
 
-LIMITS = ResourceLimits(memory_bytes=64 * MIB, pids=32, wall_seconds=20)
+LIMITS = ResourceLimits(memory_bytes=64 * MIB, pids=32, wall_seconds=60)
 TIGHT = LIMITS.model_copy(update={"wall_seconds": 1.0})
 
 # Finds the harness's ends of its channel, however they were opened.
@@ -153,7 +153,7 @@ class StopsReading:
 
     @property
     def program(self) -> Program:
-        limits = TIGHT.model_copy(update={"memory_bytes": 128 * MIB})
+        limits = LIMITS.model_copy(update={"memory_bytes": 128 * MIB, "wall_seconds": 3.0})
         return Program(code=self.code, function="f", level=LintLevel.L2, limits=limits)
 
     @property

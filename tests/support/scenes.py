@@ -8,7 +8,7 @@ import gc
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,8 +94,12 @@ class Scene:
 
     async def busy(self, program: Program = SLEEP) -> tuple[asyncio.Task[ExecutionResult], str]:
         """A call in flight, and the container that it is in."""
+        return await self.at_work(self.sandbox.run(program, {}))
+
+    async def at_work(self, work: Coroutine[None, None, T]) -> tuple[asyncio.Task[T], str]:
+        """One call, or a batch of them, whose guest has begun, and the container of that."""
         before = await self.ids()
-        call = asyncio.create_task(self.sandbox.run(program, {}))
+        call = asyncio.create_task(work)
         async with asyncio.timeout(BOUND_SECONDS):
             while True:
                 for container, pid in (await self.pids(0)).items():
@@ -104,6 +108,10 @@ class Scene:
                         return call, container
                 assert not call.done(), call
                 await asyncio.sleep(0.02)
+
+    def pid_of(self, container: str) -> int:
+        """First process of a busy container."""
+        return self._busy[container]
 
     def let_go(self, container: str) -> None:
         """Tell the `patient` guest of a busy container to answer; no engine has a part in it."""
