@@ -30,6 +30,17 @@ _NUMBERS: Final = frozenset({"tool", "sequence", "state_event"})
 _KINDS_SEEN: Final = set[tuple[type, ...]]()
 """The types of the columns of rows that were as they must be: a handful."""
 
+_BESIDE: Final = frozenset(
+    {
+        EventType.ATTESTED,
+        EventType.IMPORTED,
+        EventType.PINNED,
+        EventType.PROVEN,
+        EventType.UNPINNED,
+    }
+)
+"""Types of events that give no reason for the state that a version is in."""
+
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
@@ -190,7 +201,7 @@ def assemble(record: Record) -> ToolVersion:
         digest=row.digest,
         sequence=row.sequence,
         state=state,
-        state_reason=record.events[-1].reason,
+        state_reason=_state_reason(record.events),
         source=source,
         source_schema=schema,
         image_digest=row.image_digest,
@@ -291,6 +302,11 @@ def _check_statements(record: Record, evidence: Evidence) -> None:
             envelopes=record.attested.envelopes(row.digest),
         )
     )
+
+
+def _state_reason(events: tuple[Event, ...]) -> str:
+    """Why it is where it is: what was said last of that, and not of things beside it."""
+    return next(each.reason for each in reversed(events) if each.type not in _BESIDE)
 
 
 def _approvals(record: Record) -> tuple[Approval, ...]:

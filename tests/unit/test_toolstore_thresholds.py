@@ -139,6 +139,15 @@ async def test_a_failed_proof_does_not_count(hosts: tuple[Host, Host]) -> None:
         assert (await store.get(DOUBLE)).digest == version.digest
 
 
+async def test_a_proof_of_what_waits_is_no_reason_for_its_waiting(hosts: tuple[Host, Host]) -> None:
+    _, other = hosts
+    async with await other.open() as store:
+        version = await store.admit(make_submission(decision=needs_review()), actor="ada")
+        after = await store.proofs.add(version.digest, found_by(version), actor="bob")
+
+    assert (after.state, after.state_reason) == (version.state, version.state_reason)
+
+
 async def test_a_store_without_keys_takes_no_further_proof(tmp_path: Path) -> None:
     async with await ToolStore.open(tmp_path) as store:
         version = await store.admit(make_submission(), actor="ada")
