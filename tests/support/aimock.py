@@ -43,7 +43,7 @@ VERSION = "1.43.0"
 _PACKAGE = "@copilotkit/aimock"
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "aimock"
 _READY = "listening on "
-_START_SECONDS = 60
+_START_SECONDS = 180
 _INSTALL_SECONDS = 300
 
 Fixture: TypeAlias = Mapping[str, Any]
@@ -110,7 +110,7 @@ class Aimock:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - same
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - same
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:

@@ -22,7 +22,7 @@ GUEST = Path(__file__).parents[2] / "sandbox" / "guest"
 _HEADER_BYTES = 9
 
 
-async def run_in_guest(source: str, service: Any, *, seconds: float = 20.0) -> Any:
+async def run_in_guest(source: str, service: Any, *, seconds: float = 120.0) -> Any:
     """What `run()` of `source` returned, with `service` at the other end of its frames."""
     from policies.limits import ResourceLimits
     from sandbox.frames import FrameReader, Kind, encode_frame

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 CHROMIUM: Final = shutil.which("chromium")
 DRIVER: Final = shutil.which("chromedriver")
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 180.0
 
 Sample = Callable[[ToolStore], Coroutine[Any, Any, ToolVersion]]
 
