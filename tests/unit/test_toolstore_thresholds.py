@@ -201,6 +201,21 @@ async def test_a_vote_that_was_renewed_counts_and_the_one_that_ended_is_forgotte
         assert (await store.get(DOUBLE)).digest == version.digest
 
 
+async def test_two_spellings_of_a_person_are_one(hosts: tuple[Host, Host]) -> None:
+    one, _ = hosts
+    for name in ("bob", "Bob"):
+        one.ring.add_person(name)
+    yes = Decision(allowed=True, needs_review=False, reasons=("two",), policy_digest="sha256:1")
+    more = Decision(allowed=False, needs_review=True, reasons=("more",), policy_digest="sha256:1")
+    async with await one.open(SignatureSettings(person_keys=2)) as store:
+        version = await store.admit(make_submission(decision=needs_review()), actor="ada")
+        for name, decision in (("bob", more), ("Bob", yes)):
+            vote = Approval(principal=name, digest=version.digest, at=NOON)
+            await store.approve(version.digest, vote, decision, actor=name)
+        with pytest.raises(NotInForceError, match=r"1 person\(s\) said yes"):
+            await store.get(DOUBLE)
+
+
 # -- age -------------------------------------------------------------------------------------------
 
 
