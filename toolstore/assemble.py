@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from policies.decision import Approval, Decision
 from policies.evidence import Evidence
+from policies.people import is_same_person
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.value import Value, sha256_digest
@@ -310,10 +311,16 @@ def _state_reason(events: tuple[Event, ...]) -> str:
 
 
 def _approvals(record: Record) -> tuple[Approval, ...]:
-    approvals = tuple(d.approval for d in record.details if d.approval is not None)
-    if any(approval.digest != record.row.digest for approval in approvals):
+    """The yeses that stand: who asks for a change afterwards takes theirs back."""
+    standing: list[Approval] = []
+    for event, detail in zip(record.events, record.details, strict=True):
+        if event.type == EventType.CHANGE_ASKED:
+            standing = [a for a in standing if not is_same_person(a.principal, event.actor)]
+        if detail.approval is not None:
+            standing.append(detail.approval)
+    if any(approval.digest != record.row.digest for approval in standing):
         raise _damaged(record.row, "an approval of it is about another version")
-    return approvals
+    return tuple(standing)
 
 
 def _blob(row: VersionRow, blobs: Mapping[str, bytes], digest: str) -> bytes:

@@ -197,6 +197,8 @@ class ToolVersion(Value):
     """The latest one."""
 
     approvals: tuple[Approval, ...] = ()
+    """Those that nobody took back; `Approval.counts` says which have not ended."""
+
     place: Place | None = None
     """For whom it is callable; None where it is not approved."""
 

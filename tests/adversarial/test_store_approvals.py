@@ -139,6 +139,19 @@ async def test_one_person_is_not_two(house: House) -> None:
     assert (await house.store.get(version.ref)).state is Lifecycle.APPROVED
 
 
+async def test_who_asks_for_a_change_no_longer_says_yes(house: House) -> None:
+    policy = policy_of(approvers=2)
+    version = await house.submit(policy)
+    desk = house.desk(policy)
+
+    await desk.decide(version.digest, Vote.APPROVE, principal="bob")
+    await desk.decide(version.digest, Vote.ASK, principal="Bob", reason="name it better")
+    assert not (await desk.decide(version.digest, Vote.APPROVE, principal="cat")).settled
+
+    (line,) = await desk.queue(reader="bob")
+    assert (line.votes, line.needed) == (1, 2)
+
+
 async def test_a_yes_counts_only_while_its_person_may_give_it(house: House) -> None:
     policy = policy_of()
     version = await house.submit(policy)

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from factories import make_submission
 from full_store import fill
+from storekit import tampering
 
 from toolstore.attest.errors import AttestationError, Flaw, RolledBackError
 from toolstore.attest.keys import KeyRing
@@ -112,6 +113,20 @@ async def test_a_store_without_its_latest_pages_is_an_older_one(home: Home) -> N
 
     with pytest.raises(RolledBackError, match="an older state was put back"):
         await home.open()
+
+
+async def test_nobody_signs_what_lost_the_signatures_that_this_host_saw(home: Home) -> None:
+    async with await home.open() as store:
+        version = await store.admit(make_submission(), actor="ada")
+        with tampering(home.store) as connection:
+            connection.execute("DELETE FROM attestation")
+            connection.execute("DELETE FROM checkpoint")
+
+        with pytest.raises(StoreDamagedError):
+            await store.get(version.ref)
+    async with await home.open() as store:
+        with pytest.raises(AttestationError, match="this host saw the log signed"):
+            await store.signatures.sign(actor="ada")
 
 
 async def test_a_link_that_leads_to_an_older_copy_is_noticed(home: Home) -> None:

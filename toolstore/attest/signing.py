@@ -174,6 +174,7 @@ def _check_not_against(connection: Connection, guard: Guard) -> None:
     """The log must be what was signed last, or go on from there."""
     content = latest_envelope(connection)
     if content is None:
+        _check_never_signed(guard)
         return
     last = read_checkpoint(content, guard.ring)
     if logbook.kept_head(connection).sequence < last.sequence or (
@@ -182,6 +183,17 @@ def _check_not_against(connection: Connection, guard: Guard) -> None:
         raise AttestationError(
             f"event {last.sequence} of the log is not the one that was signed, so nothing was "
             "signed: put the store back from a copy",
+            Flaw.LOG,
+        )
+
+
+def _check_never_signed(guard: Guard) -> None:
+    """A log without any checkpoint is one from before, unless this host knows better."""
+    seen = None if guard.seen is None else guard.seen.read(guard.ring)
+    if seen is not None:
+        raise AttestationError(
+            f"this host saw the log signed as far as event {seen.sequence}, and it has no "
+            "checkpoint any more, so nothing was signed: put the store back from a copy",
             Flaw.LOG,
         )
 
