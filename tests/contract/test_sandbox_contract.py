@@ -240,9 +240,9 @@ async def test_an_empty_batch_is_no_run(subject: Sandbox) -> None:
 async def test_the_wall_limit_holds_for_each_call_of_a_batch(subject: Sandbox) -> None:
     code = "import time\ndef f(s):\n    time.sleep(s)\n    return s\n"
 
-    results = await subject.run_batch(
-        program(code, wall_seconds=1.5), [*[{"s": 0.4}] * 4, {"s": 30}, {"s": 0}]
-    )
+    batch: list[JsonObject] = [*[{"s": 0.4}] * 4, {"s": 30}, {"s": 0}]
+
+    results = await subject.run_batch(program(code, wall_seconds=1.5), batch)
 
     assert [r.outcome for r in results] == [*[Outcome.RETURNED] * 4, Outcome.TIMED_OUT]
     assert results[-1].limit == "wall_time"

@@ -230,7 +230,7 @@ async def test_a_stream_dropped_in_the_middle_is_begun_anew(server: Aimock, api:
 
 
 async def test_silence_is_waited_for_only_so_long(server: Aimock, mode: Mode) -> None:
-    async with closing(mode.model(server.base_url, event_seconds=0.3)) as model:
+    async with closing(mode.model(server.base_url, event_seconds=1.0)) as model:
         request = model.stream(asking("silence"))
         if mode.streamed:
             events = [event async for event in request]

@@ -1,7 +1,7 @@
 """A host whose sessions all run a call of one version, until it is taken back.
 
 `python watched_sessions.py STORE DIGEST SESSIONS`. Prints `running` when all calls run, and then
-for each call that was ended a line with the time (seconds since the epoch) and the reason.
+for each call that was ended a line with the time (on the clock that all processes share) and the reason.
 STORE is a folder or the URL of a server.
 """
 
@@ -23,7 +23,7 @@ async def call(watch: CallWatch, digest: str, head: int) -> None:
     try:
         await watch.run(digest, asyncio.sleep(LONG_SECONDS), seen=head)
     except CallStoppedError as error:
-        print(time.time(), error, flush=True)
+        print(time.monotonic(), error, flush=True)
 
 
 async def main(place: str, digest: str, sessions: int) -> None:
