@@ -22,7 +22,7 @@ from sandbox.broker.service import NetworkService
 from sandbox.docker_sandbox import DockerSandbox
 from sandbox.engine import Engine
 
-LIMITS = ResourceLimits(wall_seconds=10.0)
+LIMITS = ResourceLimits(wall_seconds=60.0)
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -232,8 +232,8 @@ async def test_bytes_and_time_are_bounded(sandbox: DockerSandbox, plain: WebServ
     result = await run(
         sandbox,
         slow,
-        f"return get({plain.at('/hang/2')!r})",
-        limits=ResourceLimits(wall_seconds=1.0),
+        f"return get({plain.at('/hang/30')!r})",
+        limits=ResourceLimits(wall_seconds=2.0),
     )
     assert result.outcome is Outcome.TIMED_OUT
     assert "the call ended before" in slow.events[0].reason
