@@ -176,7 +176,7 @@ def _advice(uri: str) -> str:
 
 def _words(error: Exception) -> str:
     """What an exception says; those of PKCS#11 say it with their name alone."""
-    return str(error) or type(error).__name__
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _signer_of_pem(content: bytes, key: TrustedKey) -> Signer:
