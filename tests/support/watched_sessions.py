@@ -1,8 +1,8 @@
 """A host whose sessions all run a call of one version, until it is taken back.
 
 `python watched_sessions.py STORE DIGEST SESSIONS`. Prints `running` when all calls run, and then
-for each call that was ended a line with the time (on the clock that all processes share) and the reason.
-STORE is a folder or the URL of a server.
+for each call that was ended a line with the time (on the clock that all processes share) and the
+reason. STORE is a folder or the URL of a server.
 """
 
 from __future__ import annotations
