@@ -124,7 +124,7 @@ async def test_a_narrow_terminal_without_colour_loses_nothing(
         for words in ("triple@1", "Double", "r read again", "q quit"):  # two rows a version
             screen.wait_for(words)
         screen.type("\r")
-        for words in ("7 history", "1 summary", "PgUp PgDn", "x reject", "b back", "no packages"):
+        for words in ("7 history", "1 summary", "PgUp PgDn", "x reject", "b back"):
             screen.wait_for(words)
         screen.type(" ")
         screen.wait_for("somebody must")
