@@ -61,7 +61,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "a name": lambda s, _, t: s.admit(make_submission(t), actor="ada"),
     "a description": lambda s, _, t: s.admit(make_submission("more", description=t), actor="ada"),
     "an author": lambda s, _, t: s.admit(make_submission("more", author=t), actor="ada"),
-    "a session": lambda s, _, t: s.admit(make_submission("more", session=t), actor="ada"),
+    "a session": lambda s, _, t: s.admit(make_submission("most", session=t), actor="ada"),
     "an actor": lambda s, v, t: s.revoke(v.ref, actor=t, reason="no"),
     "a reason": lambda s, v, t: s.reject(v.digest, actor="bob", reason=t),
     "a person": lambda s, v, t: s.approve(
