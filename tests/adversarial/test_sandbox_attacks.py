@@ -437,7 +437,7 @@ def ends(request: pytest.FixtureRequest, image_digest: str, owner: str) -> Ends:
                     engine,
                     image_digest=image_digest,
                     owner=owner,
-                    capacity=SandboxCapacity(concurrency=4),
+                    capacity=SandboxCapacity(concurrency=4, wait_seconds=3_600),
                     runtime=runtime,
                 ) as sandbox,
                 asyncio.TaskGroup() as tasks,

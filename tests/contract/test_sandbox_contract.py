@@ -240,7 +240,7 @@ async def test_an_empty_batch_is_no_run(subject: Sandbox) -> None:
 async def test_the_wall_limit_holds_for_each_call_of_a_batch(subject: Sandbox) -> None:
     code = "import time\ndef f(s):\n    time.sleep(s)\n    return s\n"
 
-    batch: list[JsonObject] = [*[{"s": 0.4}] * 4, {"s": 30}, {"s": 0}]
+    batch: list[JsonObject] = [{"s": seconds} for seconds in (0.4, 0.4, 0.4, 0.4, 30, 0)]
 
     results = await subject.run_batch(program(code, wall_seconds=1.5), batch)
 

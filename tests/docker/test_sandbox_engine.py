@@ -216,8 +216,9 @@ async def test_cancelling_while_a_container_is_made_removes_it(
 
 
 async def test_a_reader_that_stopped_does_not_keep_a_container_alive(
-    engine: Engine, owner: str, image_digest: str
+    engine: Engine, owner: str, image_digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sandbox.container._REMOVE_SECONDS", 1.0)  # the first try cannot succeed
     code = "import os\ndef f():\n    while True: os.write(1, b'x' * 65536)\n"
     program = Program(code=code, function="f", level=LintLevel.L2)
     channel = attached(program.limits)
