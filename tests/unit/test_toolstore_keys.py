@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from factories import NOON
+from pydantic import ValidationError
 from securesystemslib.signer import SSlibKey
 
 from policies.statements import Kind, Role
@@ -86,6 +87,18 @@ def test_killed_at_any_step_the_ring_is_the_one_before_or_the_one_after(tmp_path
     assert told["rotated"] > 5
     assert len(told["full"]) == 3
     assert all("cannot use the keys" in words for words in told["full"])
+
+
+def test_no_ring_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+    keys = KeyRing(tmp_path / "keys")
+    before = keys.ring()
+    with pytest.raises(ValidationError, match="at most 200 characters"):
+        trusted(of_role(keys, Role.REVIEWER).public, Role.REVIEWER, person="x" * 2_000_000)
+    large = before.changed(people={"x" * 2_000_000: before.signers[Role.REVIEWER]})
+
+    with pytest.raises(KeysError, match="too large"):
+        keys._write(large)
+    assert KeyRing(tmp_path / "keys").ring() == before
 
 
 def test_a_ring_from_before_there_was_a_list_of_the_distrusted_is_read(tmp_path: Path) -> None:

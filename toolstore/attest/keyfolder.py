@@ -6,6 +6,7 @@ keys of its own lie beside it, one file each.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -77,11 +78,14 @@ class KeyFolder:
         Raises:
             OSError: it cannot be written; the one before is still there.
         """
+        content = _rendered(ring)
+        if len(content) > _MAX_FILE_BYTES:  # it could not be read again
+            raise OSError(errno.EFBIG, f"a ring of {len(content)} bytes is too large")
         # Its private keys are on the disk before a ring is that speaks of them.
         self._sync(self.path)
         beside = self.path / f"{RING_NAME}.new"
         beside.unlink(missing_ok=True)
-        _write_private(beside, _rendered(ring))
+        _write_private(beside, content)
         beside.replace(self.path / RING_NAME)
         self._sync(self.path)
 

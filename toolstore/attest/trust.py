@@ -36,7 +36,7 @@ class TrustedKey(Value):
     """As securesystemslib writes public keys: `keytype`, `scheme`, `keyval`."""
 
     role: Role
-    person: str | None = None
+    person: str | None = Field(default=None, max_length=200)
     """Whose own it is; a reviewer's only. None is the host's."""
 
     made_at: AwareDatetime
