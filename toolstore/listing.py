@@ -61,7 +61,7 @@ def summaries_sync(
             return summaries_of(connection.execute(query, wanted))
     except sqlite3.OperationalError as error:
         raise StoreUnusableError(str(database), str(error), advice="Retry.") from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StoreDamagedError(f"{database} does not answer as a store must ({error})") from error
 
 

@@ -195,6 +195,9 @@ def translated_errors(database: Path, busy_seconds: float) -> Iterator[None]:
         raise _in_our_words(error.orig, database, busy_seconds) from error
     except sqlite3.Error as error:
         raise _in_our_words(error, database, busy_seconds) from error
+    except UnicodeDecodeError as error:
+        # The driver's own words about a spoilt definition repeat its bytes.
+        raise StoreDamagedError(f"{database} does not answer as a store must ({error})") from error
 
 
 def _in_our_words(error: sqlite3.Error, database: Path, busy_seconds: float) -> Exception:

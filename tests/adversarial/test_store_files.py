@@ -19,6 +19,7 @@ from toolstore.attest.errors import AttestationError, Flaw, RolledBackError
 from toolstore.attest.keys import KeyRing
 from toolstore.errors import StoreDamagedError, StoreUnusableError, ToolNotFoundError
 from toolstore.files import DATABASE_NAME
+from toolstore.listing import summaries_sync
 from toolstore.models import ToolRef, ToolVersion
 from toolstore.store import ToolStore
 
@@ -95,6 +96,19 @@ async def _spoil(full: Home, tmp_path: Path, spots: int) -> list[tuple[int, str]
 @pytest.mark.timeout(1_800)
 async def test_spoilt_pages_are_named_or_change_nothing(full: Home, tmp_path: Path) -> None:
     assert await _spoil(full, tmp_path, SPOTS) == []
+
+
+async def test_a_definition_that_is_no_text_is_damage_and_no_error_of_ours(home: Home) -> None:
+    async with await home.open():
+        pass
+    content = home.database.read_bytes()
+    assert b"CREATE TABLE blob" in content
+    home.database.write_bytes(content.replace(b"CREATE TABLE blob", b"CREATE TABLE \x8alob"))
+
+    with pytest.raises(StoreDamagedError, match="does not answer as a store must"):
+        await home.open()
+    with pytest.raises(StoreDamagedError, match="does not answer as a store must"):
+        summaries_sync(home.store)
 
 
 async def test_a_store_without_its_latest_pages_is_an_older_one(home: Home) -> None:
