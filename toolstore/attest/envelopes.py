@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from pydantic import JsonValue, ValidationError
+from pydantic_core import from_json, to_json
 
 from policies.statements import (
     PARTS_OF,
@@ -186,8 +187,7 @@ def _verified(content: bytes, key: TrustedKey) -> Envelope:
 
 def _read(content: bytes, payload: bytes, key: TrustedKey) -> Envelope:
     try:
-        document = json.loads(payload, object_pairs_hook=_each_once)
-        statement = Statement.model_validate(document)
+        statement = Statement.model_validate(_document(payload))
     except (ValueError, RecursionError) as error:
         raise AttestationError("what was signed is no statement", Flaw.ALTERED) from error
     kind = statement.kind
@@ -217,8 +217,21 @@ def _read(content: bytes, payload: bytes, key: TrustedKey) -> Envelope:
     )
 
 
+def _document(payload: bytes) -> JsonValue:
+    """The JSON in `payload`, of which no reader takes another value than we do.
+
+    Raises:
+        ValueError: it is none, or a field is there twice.
+    """
+    document: JsonValue = from_json(payload)
+    if to_json(document) == payload:  # nothing was left out; this is ten times as fast
+        return document
+    found: JsonValue = json.loads(payload, object_pairs_hook=_each_once)
+    return found
+
+
 def _each_once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
-    """An object of which no reader takes another value than we do.
+    """An object with these fields.
 
     Raises:
         ValueError: a field is there twice.
