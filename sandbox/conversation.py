@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -190,7 +191,10 @@ class Conversation:
         self._calls = len(batch)
         opening = b"" if self._has_program else program_frame(self._program, self._calls)
         calls: list[Call] = []
-        try:
+        # All of them are ended, also where the end of one fails or is cancelled.
+        async with contextlib.AsyncExitStack() as ends:
+            for service in reversed(self._services):
+                ends.push_async_callback(service.end)
             if self._services:
                 opening += self._grants()
             for number, arguments in enumerate(batch, start=1):
@@ -199,9 +203,6 @@ class Conversation:
                 opening = b""
                 if calls[-1].killed or not calls[-1].answered:
                     break
-        finally:
-            for service in self._services:
-                await service.end()
         return calls
 
     def _grants(self) -> bytes:

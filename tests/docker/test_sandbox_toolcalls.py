@@ -6,6 +6,7 @@ import asyncio
 import textwrap
 from collections.abc import Collection
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from pydantic import JsonValue
@@ -16,6 +17,8 @@ from policies.value import JsonObject
 from sandbox.base import CallOptions, ExecutionResult, Outcome, Program
 from sandbox.docker_sandbox import DockerSandbox, SandboxCapacity
 from sandbox.engine import Engine
+from sandbox.frames import Frame, FrameError, Kind
+from sandbox.services import SendFrame
 from sandbox.toolcalls import CallTool, ToolCallFailedError, ToolCallService
 
 LIMITS = ResourceLimits(wall_seconds=60.0)
@@ -196,6 +199,49 @@ async def test_the_outer_call_takes_the_inner_one_with_it(sandbox: DockerSandbox
     result = await sandbox.run(program("return call_tool('double', n=1)", short), {}, options)
     assert result.outcome is Outcome.TIMED_OUT
     assert begun == ended
+
+
+class Watched:
+    """A service that nobody asks anything, and whose end can be held up."""
+
+    name = "tools"
+    kinds: ClassVar[dict[Kind, int]] = {}
+
+    def __init__(self, *, may_end: bool) -> None:
+        self.begun, self.ending, self.ended = asyncio.Event(), asyncio.Event(), False
+        self._may_end = may_end
+
+    def begin(self, _send: SendFrame) -> JsonObject:
+        self.begun.set()
+        return {"tools": [], "call_bytes": 1, "max_depth": 1}
+
+    def receive(self, frame: Frame) -> None:
+        raise FrameError(f"{frame.kind.name} is no frame of this service")
+
+    async def end(self) -> None:
+        self.ending.set()
+        if not self._may_end:
+            await asyncio.Event().wait()
+        self.ended = True
+
+
+async def test_one_service_that_does_not_end_leaves_the_others_ended(
+    sandbox: DockerSandbox,
+) -> None:
+    first, second = Watched(may_end=False), Watched(may_end=True)
+    options = CallOptions(services=(first, second))
+    body = "import time; time.sleep(50)"
+    running = asyncio.create_task(sandbox.run(program(body), {}, options))
+    await first.begun.wait()
+
+    running.cancel()
+    await first.ending.wait()
+    running.cancel()  # a second time, because that takes so long
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert not first.ended
+    assert second.ended
 
 
 def replace_code(of: Program, code: str) -> Program:
