@@ -18,7 +18,7 @@ from sandbox.files import FileService
 SETTINGS = FileSettings(
     input=True, output=True, input_bytes=1 << 20, artefacts=8, artefact_bytes=1 << 20
 )
-LIMITS = ResourceLimits(wall_seconds=5.0)
+LIMITS = ResourceLimits(wall_seconds=60.0)
 
 
 def program(body: str, limits: ResourceLimits = LIMITS) -> Program:

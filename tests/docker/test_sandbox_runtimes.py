@@ -31,7 +31,7 @@ from sandbox.runtimes import Runtime, RuntimeKind, find_runtime
 
 WEAK = "runsc-ignore-cgroups"
 LIMITS = ResourceLimits(
-    wall_seconds=3, memory_bytes=48 * MIB, pids=16, tmp_bytes=1 * MIB, open_files=32
+    wall_seconds=20, memory_bytes=48 * MIB, pids=16, tmp_bytes=1 * MIB, open_files=32
 )
 ADD = Program(code="def f(a, b):\n    print(a)\n    return a + b\n", function="f", limits=LIMITS)
 
@@ -154,18 +154,23 @@ async def test_stand_ins_hold_where_no_control_group_does(
     engine: Engine, owner: str, image_digest: str, weak: Runtime
 ) -> None:
     programs = {
-        "memory": program("def f():\n a = []\n while True: a.append(bytearray(1 << 20))\n"),
+        "memory": program(
+            "def f():\n a = []\n while True: a.append(bytearray(1 << 20))\n", wall_seconds=60
+        ),
         "processes": program(
             "import os, time\ndef f():\n n = 0\n try:\n"
-            "  while True:\n   if os.fork() == 0: time.sleep(9)\n   n += 1\n"
-            " except OSError:\n  return n\n"
+            "  while True:\n   if os.fork() == 0: time.sleep(60)\n   n += 1\n"
+            " except OSError:\n  return n\n",
+            wall_seconds=60,
         ),
         "fork bomb": program(
-            "import os\ndef f():\n while True:\n  try: os.fork()\n  except OSError: pass\n"
+            "import os\ndef f():\n while True:\n  try: os.fork()\n  except OSError: pass\n",
+            wall_seconds=2,
         ),
         "processor": program(
             "import resource\ndef f():\n"
-            " resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n while True: pass\n"
+            " resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n while True: pass\n",
+            wall_seconds=60,
         ),
         "time": program("def f():\n while True: pass\n", wall_seconds=1),
     }
