@@ -95,7 +95,7 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def assemble(wanted: Collection[str]) -> typer.Typer:
-    """The program with the commands in `wanted`, and with the others' lines in its help."""
+    """The program with the commands in `wanted`; without any, with all lines of its help alone."""
     program = typer.Typer(
         name="toolkiln",
         no_args_is_help=True,
@@ -106,7 +106,7 @@ def assemble(wanted: Collection[str]) -> typer.Typer:
         "Exit codes: 0 done, 1 answered no, 2 wrong usage, 3 something outside is missing "
         "(engine, model, key), 4 a fault of toolkiln.",
     )
-    for name in COMMANDS:
+    for name in wanted or COMMANDS:
         if name not in wanted:
             program.command(name, short_help=COMMANDS[name])(_not_assembled)
             continue
