@@ -32,7 +32,7 @@ from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Engine, event
-from transitions import AT, STEPS, Scene, Step, furnish
+from transitions import AT, BEFORE, STEPS, Scene, Step, furnish
 
 import toolstore.migrations  # noqa: F401 - once here, not again in each process
 from policies.signatures import DEFAULT_SIGNATURES
@@ -130,6 +130,7 @@ class Places:
                 asyncio.run(furnish(scene))
             elif name == "unsigned":
                 asyncio.run(furnish(scene, keys=False))
+                scene.ring(BEFORE).ring()  # made now, so that all tries sign alike
             elif name == "older":
                 asyncio.run(furnish(scene))
                 make_older(database_of(scene))
