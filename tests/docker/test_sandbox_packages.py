@@ -23,6 +23,7 @@ from sandbox.images import engine_reference
 from sandbox.packages import PackageImages, collect_garbage, list_package_images
 
 REAL = ("matplotlib", "numpy", "pandas")
+LIMITS = ResourceLimits(wall_seconds=120)
 
 POLICY = """
 name = "data"
@@ -35,12 +36,14 @@ author_may_approve = true
 examples = 1
 runs_per_example = 1
 property_runs = 2
-property_failures = "refuse"
+property_failures = "allow"
 [packages]
 allow = [{allow}]
 index = "{index}"
 [files]
 output = true
+[run]
+wall_seconds = 120.0
 """
 
 VERSION = "def f():\n    import demo\n    return demo.VERSION\n"
@@ -122,7 +125,7 @@ async def test_numpy_pandas_and_plots(
 async def check_threads(sandbox: DockerSandbox, image: str) -> None:
     """Numpy starts no thread for each processor of the host: these may be more than a guest's."""
     code = "import numpy\ndef f():\n    return float((numpy.ones((9, 9)) @ numpy.ones(9)).sum())\n"
-    limits = ResourceLimits(pids=1)
+    limits = LIMITS.model_copy(update={"pids": 1})
     program = Program(code=code, function="f", level=LintLevel.L1, image=image, limits=limits)
 
     result = await sandbox.run(program, {})
@@ -133,7 +136,7 @@ async def check_threads(sandbox: DockerSandbox, image: str) -> None:
 async def check_home(sandbox: DockerSandbox, image: str) -> None:
     """A process of the process tier, whose user nobody knows, finds where to keep things."""
     code = "import matplotlib\ndef f():\n    return matplotlib.get_cachedir()\n"
-    program = Program(code=code, function="f", level=LintLevel.L1, image=image)
+    program = Program(code=code, function="f", level=LintLevel.L1, image=image, limits=LIMITS)
     approved = ApprovedVersion(version_digest=image, policy_digest="policy", tenant="tests")
 
     result = await sandbox.run(program, {}, CallOptions(approved=approved))
@@ -172,7 +175,7 @@ async def shop(engine: Engine, image_digest: str, tmp_path: Path) -> Shop:
 
 
 async def version_in(sandbox: DockerSandbox, image: str) -> JsonValue:
-    program = Program(code=VERSION, function="f", level=LintLevel.L1, image=image)
+    program = Program(code=VERSION, function="f", level=LintLevel.L1, image=image, limits=LIMITS)
     result = await sandbox.run(program, {})
     assert result.outcome is Outcome.RETURNED, result.error_message
     return result.value
