@@ -7,17 +7,18 @@ that send requests are not compared: a request that was recorded must not be sen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from policies.grants import grant_problems
+from policies.outcomes import Outcome
 from policies.redaction import Redaction
-from policies.replay import Answer, Replay, ReplayRun
+from policies.replay import Answer, Difference, Replay, ReplayRun
 from policies.schema import ToolSchema
 from policies.source import ToolSource
 from policies.validation import validate
 from policies.value import JsonObject
-from runtime.beside import answer_of, run_of, without_bodies
+from runtime.beside import answer_of, difference_of, run_of, without_bodies
 from runtime.composition import CallScope, Composition
 from runtime.equipment import Equipment, image_digest
 from runtime.replayinputs import ReplayInput, replay_inputs
@@ -74,6 +75,7 @@ class Replayer:
         before = await self._before(old, inputs, sandbox)
         compared = [(each, answer) for each, answer in zip(inputs, before, strict=True) if answer]
         after = await self._after(new, [each for each, _ in compared], sandbox)
+        compared = await self._timed_anew(old, compared, [now for _, now in after], sandbox)
         redaction = Redaction(patterns=self._settings.redact)
         runs = [
             run_of(each.origin, each.digest, each.arguments, (was, now), redaction)
@@ -145,6 +147,37 @@ class Replayer:
                 for each, result in zip(unknown, results, strict=False)
             }
         return [answers.get(each.digest) for each in inputs]
+
+    async def _timed_anew(
+        self,
+        old: ToolVersion,
+        compared: Sequence[tuple[ReplayInput, Answer]],
+        after: Sequence[Answer | None],
+        sandbox: Sandbox,
+    ) -> list[tuple[ReplayInput, Answer]]:
+        """`compared`, with times of now where the recorded ones make the new version seem slower.
+
+        The host may have been less busy then, or another one.
+        """
+        slow = [
+            replace(each, before=None, seconds=now.wall_seconds or 0.0)
+            for (each, was), now in zip(compared, after, strict=True)
+            if each.before is not None
+            and now is not None
+            and difference_of(was, now) is Difference.SLOWER
+        ]
+        again = await self._before(old, slow, sandbox)
+        seconds = {
+            each.digest: answer.wall_seconds
+            for each, answer in zip(slow, again, strict=True)
+            if answer is not None and answer.outcome is Outcome.RETURNED
+        }
+        return [
+            (each, was.model_copy(update={"wall_seconds": seconds[each.digest]}))
+            if each.digest in seconds
+            else (each, was)
+            for each, was in compared
+        ]
 
     async def _after(
         self, new: Candidate, inputs: Sequence[ReplayInput], sandbox: Sandbox

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +16,13 @@ from policies.outcomes import Outcome
 from policies.permissions import Permissions
 from policies.replay import Difference, InputOrigin
 from policies.source import Example, ToolSource
+from policies.value import canonical_json, sha256_digest
 from runtime.events import CallFinished, RequestStarted
 from runtime.models.scripted import ScriptedModel
 from runtime.settings import Settings
 from runtime.wiring import Runtime, open_runtime
 from sandbox.docker_sandbox import DockerSandbox
+from toolstore.calls import CallBody, CallRecord
 from toolstore.models import ToolRef
 
 POLICY = (
@@ -96,6 +99,34 @@ async def test_an_upgrade_that_behaves_otherwise_waits_for_a_person(keeping: Run
         "100" not in other.to_text().partition("behaves differently")[2]
     )  # a caller's, no author's
     assert (await keeping.call_tool("plus_two", {"a": 1000})).content == 1002
+
+
+@pytest.mark.heavy
+async def test_what_was_recorded_on_an_idle_host_makes_no_upgrade_slower(keeping: Runtime):
+    counting = "sum(0 for _ in range(12_000_000 if a == 777 else 5)) + a + {}"
+    first = await keeping.define_tool(adder("plus_two", 2, spelling=counting))
+    await keeping.store.record_calls(
+        [
+            CallRecord(
+                version=str(first.digest),
+                tenant="ada",
+                arguments_digest=sha256_digest(canonical_json({"a": number})),
+                outcome=Outcome.RETURNED,
+                execute_seconds=seconds,
+                total_seconds=seconds,
+                at=datetime.now(UTC),
+                body=CallBody(arguments={"a": number}, value=number + 2),
+            )
+            for number, seconds in ((1, 6.0), (777, 0.0001))
+        ],
+        keep=10,
+        before=datetime.now(UTC) - timedelta(days=1),
+    )
+    same = await keeping.define_tool(adder("plus_two", 2, spelling=f"0 + {counting}"))
+    assert same.evidence is not None
+    assert same.evidence.replay is not None
+    assert same.evidence.replay.count(InputOrigin.RECORDED) == 2
+    assert same.evidence.replay.differences == ()
 
 
 async def test_upgrades_at_once_are_each_compared_with_what_they_replace(
