@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import make_submission
+from factories import allowed, make_submission
 from hosts import Host, reviewing_policy, two_hosts
 from looping import call, calls, results_of, script
 from postgres_server import PostgresServer
@@ -19,6 +19,7 @@ from toolmaking import adder
 from policies.source import Example, ToolSource
 from runtime.events import CallStarted
 from runtime.messages import UserMessage
+from runtime.profiles import read_profile
 from runtime.review.item import Vote
 from runtime.sessions import Session
 from runtime.wiring import Runtime, open_runtime
@@ -107,9 +108,13 @@ async def long_ago(host: Host) -> None:
     """Two tools that nobody has called for months, one of them deprecated."""
     at = datetime.now(UTC) - timedelta(days=200)
     ring = KeyRing(host.home / "keys", clock=lambda: at)
+    policy = read_profile(str(host.policy))  # another one would be asked again when it is loaded
+    decision = allowed().model_copy(update={"policy_digest": policy.digest})
     async with await ToolStore.open(host.store, keys=ring, clock=lambda: at) as store:
+        await store.decisions.keep_policy(policy.text, digest=policy.digest, actor="ada")
         for name in ("idle", "older"):
-            await store.admit(make_submission(name, created_at=at), actor="ada")
+            submission = make_submission(name, created_at=at, decision=decision)
+            await store.admit(submission, actor="ada")
         await store.lifecycle.deprecate(ToolRef(name="older"), actor="ada", reason="old")
 
 
