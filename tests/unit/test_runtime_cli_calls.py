@@ -56,7 +56,9 @@ async def filled(home: Path) -> None:
             await store.record_calls(calls, keep=9, before=NOW - timedelta(days=99))
 
 
-def kept(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[tuple[str, int, int]], int]:
+def kept(
+    capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[list[tuple[str, int, int]], int | None]:
     capsys.readouterr()
     assert run(["store", "calls", "--json", *words]) == ExitCode.OK
     document = json.loads(capsys.readouterr().out)
@@ -88,7 +90,9 @@ def test_who_may_not_take_a_tool_back_may_not_delete_its_calls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     cedar = '@id("no") forbid(principal, action == Action::"revoke", resource);'
-    (tmp_path / "mine.cedar").write_text(f'@id("all") permit(principal, action, resource);\n{cedar}\n')
+    (tmp_path / "mine.cedar").write_text(
+        f'@id("all") permit(principal, action, resource);\n{cedar}\n'
+    )
     local = Path(__file__).parents[2] / "policies" / "profiles" / "local.toml"
     access = '\n[access]\npolicies = ["mine.cedar"]\n'
     (tmp_path / "mine.toml").write_text(local.read_text("utf-8") + access)
