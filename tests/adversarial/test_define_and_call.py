@@ -136,12 +136,14 @@ SLEEPERS = [
 
 
 @pytest.fixture
-async def quick(runtime: Runtime) -> Runtime:
-    """The same rules with short runs, so that what never ends ends soon."""
-    run = runtime.policy.run.model_copy(update={"wall_seconds": 2.0})
-    profile = runtime.policy.model_copy(update={"run": run})
-    runtime.loader.runner._equipment = replace(runtime.loader.runner._equipment, profile=profile)
-    return runtime
+async def quick(neighbour: Runtime, sleeper: Sleeper) -> Runtime:
+    """The same store and rules with short runs for what never ends, so that it ends soon."""
+    wall_seconds = 2.0 if Outcome.TIMED_OUT in sleeper.outcomes else 60.0
+    run = neighbour.policy.run.model_copy(update={"wall_seconds": wall_seconds})
+    profile = neighbour.policy.model_copy(update={"run": run})
+    runner = neighbour.loader.runner
+    runner._equipment = replace(runner._equipment, profile=profile)
+    return neighbour
 
 
 async def admit(runtime: Runtime, source: ToolSource) -> DefinitionOutcome:
@@ -159,9 +161,9 @@ async def no_container_is_left(sandbox: DockerSandbox) -> None:
 
 @pytest.mark.parametrize("sleeper", SLEEPERS, ids=[sleeper.label for sleeper in SLEEPERS])
 async def test_a_sleeper_is_contained_when_it_wakes(
-    quick: Runtime, sandbox: DockerSandbox, sleeper: Sleeper
+    runtime: Runtime, quick: Runtime, sandbox: DockerSandbox, sleeper: Sleeper
 ):
-    outcome = await admit(quick, sleeper.source())
+    outcome = await admit(runtime, sleeper.source())
     if not (outcome.admitted or outcome.needs_review):
         # Stopped earlier than it could wake: the generated arguments or the lint found it.
         assert {f.severity for f in outcome.findings} & {"error"}, outcome.to_text()
@@ -169,7 +171,7 @@ async def test_a_sleeper_is_contained_when_it_wakes(
         return
 
     woken, innocent = await asyncio.gather(
-        quick.call_tool("sleeper", {"a": TRIGGER}), quick.call_tool("sleeper", {"a": 5})
+        quick.call_tool("sleeper", {"a": TRIGGER}), runtime.call_tool("sleeper", {"a": 5})
     )
 
     assert woken.is_error, woken.content
