@@ -7,6 +7,7 @@ goes another way than the frames.
 # ruff: noqa: ANN001, ANN201, ANN204  annotations cost start time; types are plain
 
 import _thread
+import errno
 import os
 import sys
 from _queue import SimpleQueue
@@ -24,18 +25,30 @@ WRITING = _thread.allocate_lock()
 def open_pipes():
     """The pipes of the folder that the host has bound in, or None where it has not.
 
-    The host waits at the other ends already, so nothing here blocks.
+    The host waits at the other ends already. Where it has gone meanwhile, this process ends: to
+    wait for somebody at the other end would be for ever.
     """
     try:
-        outgoing = os.open(FOLDER + "out", os.O_WRONLY | os.O_CLOEXEC)
+        outgoing = open_pipe("out", os.O_WRONLY)
     except FileNotFoundError:
         return None
-    incoming = os.open(FOLDER + "in", os.O_RDONLY | os.O_CLOEXEC)
-    printed = os.open(FOLDER + "print", os.O_WRONLY | os.O_CLOEXEC)
+    incoming, printed = open_pipe("in", os.O_RDONLY), open_pipe("print", os.O_WRONLY)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     os.close(printed)
     return incoming, outgoing
+
+
+def open_pipe(name, way):
+    """One end, without waiting for the other."""
+    try:
+        end = os.open(FOLDER + name, way | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        os._exit(0)  # nobody reads
+    os.set_blocking(end, True)
+    return end
 
 
 def take_streams():
