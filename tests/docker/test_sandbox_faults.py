@@ -49,6 +49,9 @@ from sandbox.base import (
 from sandbox.docker_sandbox import DockerSandbox, open_docker_sandbox
 from sandbox.engine import Engine
 from sandbox.errors import ImageError, SandboxError, SandboxLostError, SandboxUnavailableError
+from sandbox.hardening import container_options
+from sandbox.identity import owner_labels
+from sandbox.images import engine_reference
 from sandbox.janitor import ask, remove_all
 from sandbox.runtimes import RUNC
 
@@ -515,6 +518,40 @@ async def test_a_host_and_its_janitor_killed(
         assert not host.folders()
     finally:
         await sandbox.close()
+
+
+async def test_a_guest_that_comes_when_its_host_has_gone_ends_by_itself(
+    scene: Scene, tmp_path: Path
+) -> None:
+    pipes_of_nobody(tmp_path)
+    engine = scene.sandbox.engine
+    image = await engine_reference(engine, scene.sandbox.image_digest)
+    options = container_options(
+        level=ADD.level,
+        limits=ADD.limits,
+        image=str(image),
+        labels=owner_labels(scene.sandbox.owner),
+        calls=1,
+        channel_folder=str(tmp_path),
+        sockets=False,
+        runtime=RUNC,
+    )
+    container = await engine.create(options, name="toolkiln-without-host")
+
+    await engine.start(container)
+
+    async with asyncio.timeout(BOUND_SECONDS):
+        while (await engine.inspect(container)).running:  # noqa: ASYNC110  no event tells
+            await asyncio.sleep(0.02)
+    await engine.remove(container)
+
+
+def pipes_of_nobody(folder: Path) -> None:
+    """A channel as a host makes it, with no host at the other end."""
+    for name in ("in", "out", "print"):
+        os.mkfifo(folder / name)
+        (folder / name).chmod(0o666)
+    folder.chmod(0o755)
 
 
 async def test_a_janitor_killed_is_replaced(scene: Scene) -> None:
