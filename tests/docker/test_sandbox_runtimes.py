@@ -221,6 +221,12 @@ def _without_ulimit(host: JsonObject, name: str) -> None:
     ]
 
 
+def _without_runtime(host: JsonObject) -> None:
+    """On the engine's own the limit of processes is of all containers' users together: without."""
+    del host["Runtime"]
+    _without_ulimit(host, "nproc")
+
+
 OPTIONS: dict[str, tuple[Callable[[JsonObject], object], str]] = {
     "capabilities": (lambda host: host.pop("CapDrop"), "capabilities_bounding"),
     "seccomp": (lambda host: host.update(SecurityOpt=["no-new-privileges"]), "answers"),
@@ -231,7 +237,7 @@ OPTIONS: dict[str, tuple[Callable[[JsonObject], object], str]] = {
     "cpu quota": (lambda host: host.pop("CpuQuota"), "processors of the control group"),
     "processes": (lambda host: _without_ulimit(host, "nproc"), "rlimit nproc"),
     "host folder": (lambda host: host.update(Binds=["/mnt:/mnt"]), "writable mounts"),
-    "runtime": (lambda host: host.pop("Runtime"), "the kernel of a guest"),
+    "runtime": (_without_runtime, "the kernel of a guest"),
 }
 
 
